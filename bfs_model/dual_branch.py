@@ -1,0 +1,86 @@
+"""The dual branch: a frozen Flux transformer that carries the composite and the foreground through shared weights."""
+
+from typing import Any
+
+import torch
+from diffusers import FluxTransformer2DModel
+from torch import Tensor, nn
+
+from bfs_model.errors import BadInput
+from bfs_model.latents import text_ids
+from bfs_model.shapes import Float
+from bfs_model.sharing import InformationSharing, SharingProcessor
+
+
+class DualBranch(nn.Module):
+    """Paper §3: two parallel passes of one backbone, connected by information sharing.
+
+    `inject` puts sharing processors on the transformer, `eject` restores its own; ejecting is bitwise. Only the
+    parameters of `sharing` are trainable.
+    """
+
+    def __init__(self, transformer: FluxTransformer2DModel, sharing: InformationSharing, message_scale: float = 1.0) -> None:
+        super().__init__()
+        num_blocks = len(transformer.transformer_blocks) + len(transformer.single_transformer_blocks)
+        if sharing.config["num_blocks"] != num_blocks:
+            raise BadInput(
+                "sharing",
+                sharing.config["num_blocks"],
+                f"blocks do not fit a transformer of {num_blocks}",
+                "use weights trained for this base",
+            )
+        self.transformer = transformer.requires_grad_(False)
+        self.sharing = sharing
+        self.message_scale = message_scale
+        self._own_processors: dict[str, Any] | None = None
+        self.inject()
+
+    def inject(self) -> None:
+        """Put a sharing processor on every attention of the transformer."""
+        if self._own_processors is not None:
+            return
+        self._own_processors = dict(self.transformer.attn_processors)
+        names = [n for kind in ("transformer_blocks.", "single_transformer_blocks.") for n in self._own_processors if n.startswith(kind)]
+        names.sort(key=lambda n: (n.startswith("single"), int(n.split(".")[1])))
+        processors = {n: SharingProcessor(b, self.message_scale) for n, b in zip(names, self.sharing.blocks, strict=True)}
+        self.transformer.set_attn_processor(processors)
+
+    def eject(self) -> FluxTransformer2DModel:
+        """Take the sharing processors off and return the transformer as it was."""
+        if self._own_processors is not None:
+            self.transformer.set_attn_processor(self._own_processors)
+            self._own_processors = None
+        return self.transformer
+
+    def forward(
+        self,
+        x: Float[Tensor, "pair tokens channels"],
+        condition: Float[Tensor, "batch tokens features"],
+        sigma: Float[Tensor, " batch"],
+        prompt_embeds: Float[Tensor, "batch text text_dim"],
+        pooled_embeds: Float[Tensor, "batch pooled"],
+        img_ids: Float[Tensor, "tokens 3"],
+        guidance: float = 1.0,
+    ) -> Float[Tensor, "pair tokens channels"]:
+        """Velocities (Flux's sign) of both branches.
+
+        Args:
+            x: packed noisy latents `[comp …, fg …]`, so pair = 2·batch.
+            condition: packed background latent and mask (`latents.condition`), the same for both branches, as are
+                the text embeddings; sigma: noise level per sample; guidance: embedded when the backbone is distilled.
+        """
+        twice = [torch.cat([t, t]) for t in (condition, sigma, prompt_embeds, pooled_embeds)]
+        condition, sigma, prompt_embeds, pooled_embeds = twice
+        embedded = torch.full_like(sigma, guidance) if self.transformer.config.guidance_embeds else None
+        num_text_tokens = prompt_embeds.shape[1]
+        return self.transformer(
+            hidden_states=torch.cat([x, condition], dim=-1),
+            encoder_hidden_states=prompt_embeds,
+            pooled_projections=pooled_embeds,
+            timestep=sigma,
+            img_ids=img_ids,
+            txt_ids=text_ids(num_text_tokens, x.device, img_ids.dtype),
+            guidance=embedded,
+            joint_attention_kwargs={"num_text_tokens": num_text_tokens},
+            return_dict=False,
+        )[0]

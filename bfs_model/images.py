@@ -1,0 +1,217 @@
+"""Images at the border: read from anybody, safely; written without anything that the input carried along.
+
+Inside, an image is sRGB, uint8 [H, W, 3], upright, with a separate alpha uint8 [H, W] when it has one.
+"""
+
+import io
+import os
+import threading
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+from bfs_model import colour
+from bfs_model.compositing import composite_u8
+from bfs_model.errors import BadInput
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+MAX_PIXELS = 50_000_000
+MAX_BYTES = 256 * 2**20
+
+Source = Path | str | bytes | bytearray | BinaryIO | Image.Image
+
+_CURE = "give one still picture as PNG, JPEG or WebP"
+_OPEN = threading.Lock()  # warnings.catch_warnings changes process-wide state
+# EXIF orientation -> what makes the picture upright (EXIF 2.32, tag 0x0112).
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedImage:
+    """An upright sRGB picture: `rgb` uint8 [H, W, 3], `alpha` uint8 [H, W], or None when every pixel is opaque."""
+
+    rgb: np.ndarray
+    alpha: np.ndarray | None
+
+    @property
+    def width(self) -> int:
+        return int(self.rgb.shape[1])
+
+    @property
+    def height(self) -> int:
+        return int(self.rgb.shape[0])
+
+    def rgba(self) -> np.ndarray:
+        """uint8 [H, W, 4], straight alpha."""
+        alpha = np.full(self.rgb.shape[:2], 255, np.uint8) if self.alpha is None else self.alpha
+        return np.dstack([self.rgb, alpha])
+
+    def pil(self) -> Image.Image:
+        """A fresh PIL image, RGB or RGBA, without metadata."""
+        return Image.fromarray(self.rgb if self.alpha is None else self.rgba())
+
+
+def read_image(source: Source, *, key: str = "image", max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> LoadedImage:
+    """Read one still picture from a path, bytes, a binary stream or a PIL image.
+
+    The content decides the format, not the suffix: PNG, JPEG or WebP. The size is checked before anything is decoded.
+    The EXIF orientation is applied, an embedded ICC profile is converted to sRGB, 16-bit samples are scaled to 8 bits;
+    palettes, grey, CMYK, bitmaps and transparent colours become RGB and alpha. No metadata survives. Of a photograph
+    with attached previews or a gain map (MPO, Ultra HDR) the photograph itself is read.
+
+    Raises `BadInput` with `key` when the source is missing, too big, animated, damaged or in another format.
+    """
+    if isinstance(source, Image.Image):
+        image, shown = source, f"<{source.mode} image of {source.width}x{source.height}>"
+    else:
+        data, shown = _read_bytes(source, key, max_bytes)
+        image = _open(data, key, shown)
+    if image.width * image.height > max_pixels:
+        rule = f"has {image.width}x{image.height} pixels, more than {max_pixels:,}"
+        raise BadInput(key, shown, rule, "scale it down")
+    if image.width * image.height == 0:
+        raise BadInput(key, shown, "has no pixels", _CURE)
+    if image.format != "MPO" and getattr(image, "n_frames", 1) != 1:
+        raise BadInput(key, shown, "holds more than one frame", _CURE)
+    try:
+        image.load()
+        plane, alpha = _colour_and_alpha(image)
+        plane = colour.to_srgb(plane, image.info.get("icc_profile"))
+        upright = _UPRIGHT.get(_orientation(image))
+        if upright is not None:
+            plane = plane.transpose(upright)
+            alpha = None if alpha is None else alpha.transpose(upright)
+    except Exception as error:  # decoders raise anything on hostile bytes: OSError, SyntaxError, zlib.error, struct.error …
+        raise BadInput(key, shown, f"cannot be decoded ({_one_line(error)})", "save it again in an image editor") from None
+    transparency = None if alpha is None else np.asarray(alpha)
+    if transparency is not None and (transparency == 255).all():
+        transparency = None
+    return LoadedImage(np.array(plane), None if transparency is None else transparency.copy())
+
+
+def to_float(image: Image.Image | np.ndarray) -> np.ndarray:
+    """uint8 image [H, W, …] -> float32 in [0, 1]. A float array is returned as float32, unscaled."""
+    array = np.asarray(image)
+    if array.dtype == np.uint8:
+        return array.astype(np.float32) / 255
+    assert np.issubdtype(array.dtype, np.floating), f"expected uint8 or float, got {array.dtype}"
+    return array.astype(np.float32)
+
+
+def to_u8(image: np.ndarray) -> np.ndarray:
+    """float image in [0, 1] -> uint8, rounded to the nearest level; values outside are clipped, non-finite ones refused."""
+    if image.dtype == np.uint8:
+        return image
+    if not np.isfinite(image).all():
+        raise ValueError("the image holds NaN or infinite values")
+    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+
+
+def checkerboard(foreground: Image.Image | np.ndarray, cell: int = 8) -> Image.Image:
+    """Show an RGBA layer as people expect to see transparency: over grey squares of `cell` pixels. Returns RGB."""
+    layer = np.asarray(foreground)
+    rows, columns = np.indices(layer.shape[:2]) // cell
+    grey = np.where((rows + columns) % 2 == 0, 204, 153).astype(np.uint8)
+    return Image.fromarray(composite_u8(layer, np.dstack([grey] * 3)))
+
+
+def png_bytes(image: Image.Image | np.ndarray, text: Mapping[str, str] | None = None) -> bytes:
+    """PNG of an L, RGB or RGBA uint8 image with the sRGB chunk and `text` as iTXt; nothing else of `image` is written.
+
+    Equal pixels and equal text give equal bytes.
+    """
+    pixels = np.asarray(image)
+    assert pixels.dtype == np.uint8, f"expected uint8, got {pixels.dtype}"
+    info = PngImagePlugin.PngInfo()
+    info.add(b"sRGB", b"\x01")  # intent: relative colorimetric
+    for keyword, value in (text or {}).items():
+        info.add_itxt(keyword, value.encode("utf-8", "replace").decode("utf-8"))
+    out = io.BytesIO()
+    # Built from the array: plain `Image.save` copies the ICC profile and more out of `image.info`.
+    Image.fromarray(np.ascontiguousarray(pixels)).save(out, "PNG", pnginfo=info, compress_level=3)
+    return out.getvalue()
+
+
+def _read_bytes(source: Path | str | bytes | bytearray | BinaryIO, key: str, max_bytes: int) -> tuple[bytes, str]:
+    """The bytes and how to name them in an error."""
+    too_big = f"is larger than {max_bytes / 2**20:g} MiB"
+    if isinstance(source, str | os.PathLike):
+        path = Path(source)
+        try:
+            if not path.is_file():  # also keeps devices and pipes out, which never end
+                raise BadInput(key, path, "is not a file" if path.exists() else "does not exist", "give the path of an image")
+            if path.stat().st_size > max_bytes:
+                raise BadInput(key, path, too_big, "scale the picture down")
+            return path.read_bytes(), str(path)
+        except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
+            if isinstance(error, BadInput):
+                raise
+            raise BadInput(key, path, f"cannot be read ({_one_line(error)})", "give the path of an image") from None
+    data = bytes(source) if isinstance(source, bytes | bytearray) else source.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise BadInput(key, f"<{len(data)} bytes>", too_big, "scale the picture down")
+    return data, f"<{len(data)} bytes>"
+
+
+def _open(data: bytes, key: str, shown: str) -> Image.Image:
+    """Read the header only."""
+    if not data:
+        raise BadInput(key, shown, "is empty", _CURE)
+    try:
+        with _OPEN, warnings.catch_warnings():
+            # Pillow's own limit warns; ours, checked right after, refuses.
+            warnings.simplefilter("ignore")
+            return Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.UnidentifiedImageError:
+        raise BadInput(key, shown, "is not a PNG, JPEG or WebP picture", _CURE) from None
+    except Image.DecompressionBombError:
+        raise BadInput(key, shown, f"has far more than {Image.MAX_IMAGE_PIXELS:,} pixels", "scale it down") from None
+    except Exception as error:  # see read_image
+        raise BadInput(key, shown, f"cannot be decoded ({_one_line(error)})", "save it again in an image editor") from None
+
+
+def _colour_and_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Split into colour (L, RGB or CMYK, still in its own colour space) and alpha (L or None)."""
+    if image.mode.startswith("I"):
+        samples = np.asarray(image).astype(np.int64)
+        grey = Image.fromarray(np.clip((samples * 255 + 32767) // 65535, 0, 255).astype(np.uint8))
+        clear = image.info.get("transparency")
+        return grey, None if clear is None else Image.fromarray(np.where(samples == clear, 0, 255).astype(np.uint8))
+    if image.mode in ("RGBa", "La"):  # premultiplied
+        image = image.convert(image.mode.upper())
+    if image.mode in ("RGBA", "LA"):
+        return image.convert(image.mode[:-1]), image.getchannel("A")
+    if image.has_transparency_data:
+        with_alpha = image.convert("RGBA")
+        return with_alpha.convert("RGB"), with_alpha.getchannel("A")
+    if image.mode == "1":
+        return image.convert("L"), None
+    if image.mode in ("L", "RGB", "CMYK"):
+        return image, None
+    if image.mode in ("P", "YCbCr", "HSV", "RGBX"):
+        return image.convert("RGB"), None
+    raise ValueError(f"mode {image.mode} has no defined range")
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(0x0112, 1))
+    except Exception:  # a broken EXIF block says nothing about the picture, which is fine
+        return 1
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

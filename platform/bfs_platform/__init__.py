@@ -1,0 +1,1 @@
+"""The platform: data, training, tracking, registry, evaluation, configuration. Ray lives here."""

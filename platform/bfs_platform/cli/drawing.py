@@ -1,0 +1,59 @@
+"""Run a pipeline once, with its steps on stderr, and write what it drew."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bfs_platform.cli import progress
+from bfs_platform.cli.shell import say
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from bfs_model.boxes import Box
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be drawn: a layer into `box` of `background`, or, if `finished` is given, the layer that it shows there."""
+
+    background: "Image.Image"
+    box: "Box"
+    prompt: str
+    seed: int | None
+    steps: int | None
+    finished: "Image.Image | None" = None
+
+
+def draw(task: Task, model: str, output: Path, composite: Path | None = None) -> dict[str, Any]:
+    """Load `model`, draw, and write `output` and `composite`. Returns the part of the summary that says how it was made."""
+    from bfs_platform.cli.models import load_model
+    from bfs_platform.cli.results import write_composite, write_layer
+
+    say(f"loading {model} ...")
+    loaded = load_model(model)
+    num_done = 0
+    with progress.steps("drawing" if task.finished is None else "extracting") as on_step:
+        expected = task.steps or int(loaded.pipeline.config.default_steps)
+
+        def callback(_pipe: Any, step: int, _time: Any, _tensors: dict[str, Any]) -> dict[str, Any]:
+            nonlocal num_done
+            num_done = step + 1
+            on_step(num_done, max(expected, num_done))
+            return {}
+
+        drawn = loaded.pipeline(
+            task.background,
+            tuple(task.box),
+            task.prompt,
+            composite=task.finished,
+            seed=task.seed,
+            num_inference_steps=task.steps,
+            callback_on_step_end=callback,
+        )
+    made = {"model": loaded.facts, "seed": drawn.seeds[0], "steps": num_done}
+    facts = {"box": task.box, "prompt": task.prompt or None, "seed": made["seed"], "model": loaded.facts, "parameters": {"steps": num_done}}
+    write_layer(output, task.background, drawn.foregrounds[0], task.prompt, facts)
+    if composite is not None:
+        write_composite(composite, drawn.composites[0])
+    return made

@@ -1,0 +1,70 @@
+"""`bfs extract`: take the layer of an object out of a finished picture whose background is known."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bfs_platform.cli.generate import Background, Model, Output, Seed, Steps
+from bfs_platform.cli.shell import AsJson, report
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from bfs_model.boxes import Box
+
+Finished = Annotated[Path, typer.Option(metavar="IMAGE", help="The picture with the object; as large as the background.")]
+MaybeBox = Annotated[
+    str | None, typer.Option("--box", metavar="X0,Y0,X1,Y1", help="Around the object; where the pictures differ by default.")
+]
+_DIFFERENT = 12  # levels of 255: above the noise of compression, below any object that is worth a layer
+
+
+def extract(
+    composite: Finished,
+    background: Background,
+    output: Output,
+    box: MaybeBox = None,
+    prompt: Annotated[str, typer.Option(help="What the object is.")] = "",
+    model: Model = "tiny",
+    seed: Seed = None,
+    steps: Steps = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take an object, with its shadow and reflection, out of a finished picture as a layer over the known background."""
+    from bfs_model.boxes import Box
+    from bfs_model.images import read_image
+    from bfs_platform.cli.drawing import Task, draw
+    from bfs_platform.cli.results import canvas, check_outputs, summary_text
+
+    check_outputs(output, None, composite, background)
+    finished = read_image(composite, key="composite").pil().convert("RGB")
+    empty = read_image(background, key="background").pil().convert("RGB")
+    area = Box.of(box).within(empty.width, empty.height) if box is not None else None
+    area = _area(finished, empty, area)
+    started = time.monotonic()
+    made = draw(Task(empty, area, prompt, seed, steps, finished), model, output)
+    summary = {"output": str(output), **canvas(area, empty), **made, "elapsed_s": round(time.monotonic() - started, 3)}
+    report(summary, as_json, summary_text(summary))
+
+
+def _area(finished: "Image.Image", empty: "Image.Image", box: "Box | None") -> "Box":
+    """The box to work in: the given one, or the smallest around everything that differs."""
+    import numpy as np
+
+    from bfs_model.boxes import bounding_box
+    from bfs_model.errors import BadInput
+
+    if finished.size != empty.size:
+        shown = f"{finished.width}x{finished.height}"
+        raise BadInput(
+            "composite", shown, f"is not as large as the background, {empty.width}x{empty.height}", "give two pictures of one size"
+        )
+    if box is not None:
+        return box
+    difference = np.abs(np.asarray(finished).astype(np.int16) - np.asarray(empty).astype(np.int16)).max(axis=-1)
+    found = bounding_box(difference > _DIFFERENT)
+    if found is None:
+        raise BadInput("composite", f"{finished.width}x{finished.height}", "shows nothing that the background does not", "give --box")
+    return found

@@ -1,0 +1,64 @@
+"""A pipeline that needs no weights: `bfs generate --model fake`. It draws a disc with a shadow. It is not a model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from bfs_model.boxes import Box
+from bfs_model.compositing import composite_u8
+
+DEFAULT_STEPS = 4
+
+
+@dataclass
+class FakeOutput:
+    """One drawn layer, as `BFSPipeline` returns it."""
+
+    foregrounds: list[Image.Image] = field(default_factory=list)
+    composites: list[Image.Image] = field(default_factory=list)
+    seeds: list[int | None] = field(default_factory=list)
+
+
+class FakePipeline:
+    """Draws a disc inside the box, its colour a function of seed and prompt, its shadow a darker disc below it."""
+
+    config = SimpleNamespace(default_steps=DEFAULT_STEPS)
+
+    def __call__(
+        self,
+        background: Any,
+        box: Any,
+        prompt: Any,
+        *,
+        composite: Any = None,
+        seed: int | None = None,
+        num_inference_steps: int | None = None,
+        callback_on_step_end: Callable[..., dict[str, Any]] | None = None,
+    ) -> FakeOutput:
+        """See `bfs_platform.cli.models.Pipeline`."""
+        picture = np.asarray(background)
+        seed = 0 if seed is None else seed
+        for step in range(num_inference_steps or DEFAULT_STEPS):
+            if callback_on_step_end is not None:
+                callback_on_step_end(self, step, 0, {})
+        layer = _disc(Box.of(box), picture.shape[0], picture.shape[1], seed, str(prompt))
+        drawn = Image.fromarray(composite_u8(layer, picture))
+        return FakeOutput([Image.fromarray(layer)], [drawn], [seed])
+
+
+def _disc(box: Box, height: int, width: int, seed: int, prompt: str) -> np.ndarray:
+    """uint8 [height, width, 4]."""
+    colour = np.random.default_rng([seed, *prompt.encode()]).integers(64, 256, 3)
+    rows, columns = np.indices((height, width)) + 0.5
+    x = (columns - (box.x0 + box.x1) / 2) / box.width
+    y = (rows - (box.y0 + box.y1) / 2) / box.height
+    disc = x**2 + y**2 < 0.4**2
+    shadow = (x**2 + ((y - 0.42) / 0.2) ** 2 < 0.4**2) & ~disc
+    layer = np.zeros((height, width, 4), np.uint8)
+    layer[disc] = [*colour, 255]
+    layer[shadow] = [0, 0, 0, 100]
+    return layer

@@ -1,0 +1,68 @@
+"""From the name of a model to something that draws layers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from PIL import Image
+
+FAKE = "fake"
+
+
+class Drawn(Protocol):
+    """What a pipeline returns."""
+
+    foregrounds: list[Image.Image]
+    composites: list[Image.Image]
+    seeds: list[int | None]
+
+
+class Pipeline(Protocol):
+    """What the commands need of `BFSPipeline`. `config.default_steps` is the number of steps it takes when not told."""
+
+    config: Any
+
+    def __call__(
+        self,
+        background: Any,
+        box: Any,
+        prompt: Any,
+        *,
+        composite: Any = None,
+        seed: int | None = None,
+        num_inference_steps: int | None = None,
+        callback_on_step_end: Callable[..., dict[str, Any]] | None = None,
+    ) -> Drawn:
+        """Draw one layer into `box` of `background`, or extract it from `composite`."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A pipeline and the facts that a document records about it: name, and where known version and content hash."""
+
+    pipeline: Pipeline
+    facts: dict[str, Any]
+
+
+def load_model(name: str) -> LoadedModel:
+    """Load `tiny`, a folder, `models:/NAME@ALIAS`, or `fake` (a drawn disc, for trying out scripts). Raises `BadInput`."""
+    if name == FAKE:
+        from bfs_platform.cli.fake import FakePipeline
+
+        return LoadedModel(FakePipeline(), {"name": FAKE})
+    facts: dict[str, Any] = {"name": name}
+    path: str | Path = name
+    if name.startswith("models:"):
+        from bfs_platform.registry.resolve import pin, resolve
+
+        facts["version"] = pin(name)
+        path = resolve(facts["version"])
+    from bfs_model.bundle import content_hash
+
+    facts["content_hash"] = content_hash(path)  # says at once if there is no such model, before torch is imported
+    from bfs_model import BFSPipeline
+
+    pipeline = BFSPipeline.from_pretrained(path)
+    pipeline.set_progress_bar_config(disable=True)  # the commands show their own
+    return LoadedModel(pipeline, facts)

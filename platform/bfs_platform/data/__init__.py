@@ -1,0 +1,1 @@
+"""Dataset construction: sources → one record → stages → encoded Parquet shards, executed by Ray Data."""

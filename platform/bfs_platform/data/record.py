@@ -1,0 +1,115 @@
+"""What every source is turned into: a row that says where the bytes are, then a record that holds the pictures."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+
+class Reason(StrEnum):
+    """Why a record was set aside. The values are written to `rejects.jsonl` and counted in the manifest."""
+
+    MISSING = "missing"
+    DAMAGED = "damaged"
+    UNREADABLE = "unreadable"
+    TOO_LARGE = "too_large"
+    TOO_SMALL = "too_small"
+    WRONG_MODE = "wrong_mode"
+    SIZE_MISMATCH = "size_mismatch"
+    EMPTY_MASK = "empty_mask"
+    MASK_MISSES_OBJECT = "mask_misses_object"
+    BOX_COVERS_IMAGE = "box_covers_image"
+    EMPTY_CAPTION = "empty_caption"
+    NO_BACKGROUND = "no_background"
+    MATTING_FAILED = "matting_failed"
+    LOW_SCORE = "low_score"
+    DUPLICATE = "duplicate"
+
+
+class Reject(Exception):
+    """One record cannot be used. It is counted and named; the build goes on."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        self.reason, self.detail = reason, detail
+        super().__init__(reason, detail)
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Where one picture's bytes lie: a file below the source's root, or a piece of a container.
+
+    `container` is "file"; "tar" (`offset` and `size` in the archive, compressed or not); or "parquet" (`row` and `column`).
+    `sha256` is known when the source came with a manifest, and is then checked on reading.
+    """
+
+    path: str
+    container: str = "file"
+    sha256: str | None = None
+    offset: int = 0
+    size: int = 0
+    row: int = 0
+    column: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One record before its bytes are read: small, and the only thing that travels between processes.
+
+    `parts` are named composite, background, object_mask, effect_mask or foreground. `problem` is set when the listing
+    itself is faulty there: such a row becomes a reject.
+    """
+
+    id: str
+    caption: str = ""
+    parts: Mapping[str, Part] = field(default_factory=dict)
+    score: float | None = None
+    box: tuple[int, int, int, int] | None = None
+    problem: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON, without what is not set."""
+        known = {key: value for key, value in asdict(self).items() if value not in (None, "", {})}
+        return known | {"parts": {name: _brief(part) for name, part in sorted(self.parts.items())}}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Row":
+        """The inverse of `to_json`."""
+        fields = dict(value) | {"parts": {name: Part(**part) for name, part in value["parts"].items()}}
+        if fields.get("box") is not None:
+            fields["box"] = tuple(fields["box"])
+        return cls(**fields)
+
+
+@dataclass(slots=True)
+class Record:
+    """One record with its pictures, all of one size. uint8: images [H, W, 3], masks [H, W], RGBA [H, W, 4]."""
+
+    id: str
+    caption: str
+    composite: np.ndarray
+    background: np.ndarray | None
+    object_mask: np.ndarray
+    effect_mask: np.ndarray | None = None
+    foreground: np.ndarray | None = None
+
+
+def seed_of(*key: object) -> int:
+    """A 63-bit seed that depends on the texts of `key` alone: the same for a record whatever its place, process or time."""
+    digest = hashlib.sha256("\x1f".join(str(k) for k in key).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def digest_of(value: Any) -> str:
+    """sha256 of a JSON value, keys sorted."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _brief(part: Part) -> dict[str, Any]:
+    return {key: value for key, value in asdict(part).items() if value not in (None, "", 0) and (key, value) != ("container", "file")}

@@ -1,0 +1,94 @@
+"""The registry of sources: a name, a licence, and a function that lists rows."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from bfs_model import integrity
+from bfs_model.errors import BadInput
+from bfs_platform.data.record import Row
+
+Lister = Callable[[Path], Iterator[Row]]
+_MODULES = ("rorem",)
+FREE = ("Apache-2.0", "CC0-1.0", "CC-BY-4.0", "MIT")
+_SOURCES: dict[str, "SourceKind"] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Licence:
+    """What a source's publishers allow, as far as it is known. `commercial` is True only where they say so."""
+
+    name: str
+    commercial: bool
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceKind:
+    """A published layout: how to list it and under which licence it comes."""
+
+    name: str
+    licence: Licence
+    lister: Lister
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An opened source: its rows can be listed in a fixed order, as often as needed."""
+
+    name: str
+    root: Path
+    licence: Licence
+    lister: Lister
+
+    def rows(self) -> Iterator[Row]:
+        """List all records, in the order that the source itself defines. Reads no picture."""
+        return self.lister(self.root)
+
+
+def source(name: str, licence: Licence) -> Callable[[Lister], Lister]:
+    """Register a lister under `name`."""
+
+    def register(lister: Lister) -> Lister:
+        _SOURCES[name] = SourceKind(name, licence, lister)
+        return lister
+
+    return register
+
+
+def names() -> list[str]:
+    """All registered sources."""
+    _load()
+    return sorted(_SOURCES)
+
+
+def open_source(name: str, root: Path) -> Source:
+    """Open the source `name` at `root`. Raises `BadInput` for an unknown name or a missing folder.
+
+    A folder that one of our own programs wrote (manifest of kind "source") keeps the name and licence stated there.
+    """
+    _load()
+    if name not in _SOURCES:
+        near = get_close_matches(name, _SOURCES, 1)
+        raise BadInput("source", name, "is not known", f"did you mean {near[0]}?" if near else f"use one of {', '.join(names())}")
+    kind, root = _SOURCES[name], Path(root).expanduser().resolve()
+    if not root.exists():
+        raise BadInput("input", root, "does not exist", f"point to a {name} dataset")
+    stated = (manifest_of(root) or {}).get("body", {})
+    licence = Licence(str(stated["licence"]), stated["licence"] in FREE) if "licence" in stated else kind.licence
+    return Source(str(stated.get("name", name)), root, licence, kind.lister)
+
+
+def manifest_of(root: Path) -> dict[str, Any] | None:
+    """The manifest that a source of our own carries, or None."""
+    if root.is_dir() and (root / integrity.MANIFEST).exists():
+        return integrity.read_manifest(root, "source")
+    return None
+
+
+def _load() -> None:
+    for module in _MODULES:
+        import_module(f"bfs_platform.data.sources.{module}")

@@ -1,0 +1,79 @@
+"""One record through all pixel stages: stage 1 {F̂, B, M̂, Ĉ} and stage 2 {C, B, M, S} (paper §4)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bfs_model.boxes import Box
+from bfs_model.compositing import composite_u8, pad_rgb
+from bfs_model.shadow import ShadowProvider
+from bfs_platform.data.record import Row, seed_of
+from bfs_platform.data.spec import DataSpec
+from bfs_platform.data.stages.check import check_caption, check_score, difference_hash, loosened, object_box
+from bfs_platform.data.stages.decode import Fetch, decode
+from bfs_platform.data.stages.fit import fit
+from bfs_platform.data.stages.matting import Matting, matting
+from bfs_platform.data.stages.shadow import shadow
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A finished training record. uint8 pictures of one size; `foreground` RGBA with colours padded under alpha 0.
+
+    `tight_box` (before loosening) and `hash` tell near-copies apart; they are not written to the shard.
+    """
+
+    id: str
+    caption: str
+    box: Box
+    composite: np.ndarray
+    background: np.ndarray
+    foreground: np.ndarray
+    object_mask: np.ndarray
+    effect_mask: np.ndarray | None
+    tight_box: Box
+    hash: int
+
+
+class Composer:
+    """The pixel stages of one recipe, with the providers it names. A pure function of (row, bytes, recipe)."""
+
+    def __init__(self, spec: DataSpec) -> None:
+        self.spec = spec
+        self.matting: Matting = matting(spec.matting)
+        self.shadow: ShadowProvider = shadow(spec.shadow)
+
+    def __call__(self, row: Row, fetch: Fetch) -> Sample:
+        """Make one sample. Raises `Reject`."""
+        spec = self.spec
+        check_score(row.score, spec.checks.min_score)
+        caption = check_caption(row.caption, spec.default_caption)
+        record = fit(decode(row, fetch, spec.checks.max_pixels), spec.buckets, spec.checks.max_upscale)
+        tight_box = object_box(record, spec.checks)
+        assert record.background is not None  # object_box refuses records without
+        layer = self.matting.cut_out(record.composite, record.object_mask)
+        composite = record.composite
+        if spec.stage == 1:
+            layer = self.shadow.add_shadow(layer, seed_of(spec.seed, "shadow", row.id))
+        foreground = quantised(layer)
+        if spec.stage == 1:
+            # Ĉ is made from what is stored, after rounding, so that F̂ over B gives it back exactly.
+            composite = composite_u8(foreground, record.background)
+        height, width = composite.shape[:2]
+        return Sample(
+            id=row.id,
+            caption=caption,
+            box=loosened(tight_box, spec.loosen_box, height, width, seed_of(spec.seed, "box", row.id)),
+            composite=composite,
+            background=record.background,
+            foreground=foreground,
+            object_mask=record.object_mask,
+            effect_mask=record.effect_mask,
+            tight_box=tight_box,
+            hash=difference_hash(record.composite),
+        )
+
+
+def quantised(layer: np.ndarray) -> np.ndarray:
+    """Straight RGBA float [H, W, 4] → uint8, colours padded under what has become alpha 0."""
+    return pad_rgb(np.rint(np.clip(layer, 0, 1) * 255).astype(np.uint8))

@@ -1,0 +1,20 @@
+"""The shadow provider that a recipe names."""
+
+import numpy as np
+
+from bfs_model.shadow import ProceduralShadow, ShadowProvider
+from bfs_platform.data.spec import ShadowSpec
+
+
+class NoShadow:
+    """The ablation: layers of objects alone."""
+
+    def add_shadow(self, layer: np.ndarray, seed: int) -> np.ndarray:
+        return layer
+
+
+def shadow(spec: ShadowSpec) -> ShadowProvider:
+    """The provider that a recipe names."""
+    if spec.kind == "none":
+        return NoShadow()
+    return ProceduralShadow(reflection_chance=spec.reflection_chance)

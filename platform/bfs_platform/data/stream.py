@@ -1,0 +1,104 @@
+"""The build as a Ray Data stream: rows → pixel stages as tasks → encoders as an actor pool → shards.
+
+One row of the stream is one shard, so Ray Data can retry, reorder and move work as it likes without a shard ever being
+split, lost or doubled: writing is a rename, and doing it twice gives the same bytes.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bfs_platform.data.plan import Unit
+from bfs_platform.data.shard_file import from_ipc, to_ipc
+from bfs_platform.data.spec import DataSpec
+from bfs_platform.data.work import Draft, compose_unit, finish_unit
+from bfs_platform.data.workspace import Receipt, Workspace
+
+# Rows of work per block of input: blocks are what Ray Data schedules, and thousands of units need not be as many blocks.
+MAX_BLOCKS = 1024
+Batch = dict[str, np.ndarray]
+
+
+def run_stream(units: Sequence[Unit], spec: DataSpec, root: Path, output: Path, base: str | None) -> Iterator[Receipt]:
+    """Build `units` and yield the receipt of each as it is committed. Needs a connected Ray."""
+    import ray
+    from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # our own progress line says what matters
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    resources = ray.cluster_resources()
+    cpus = resources.get("CPU", 1)
+    # An actor holds its CPU as long as the build lasts: on a small cluster leave some for the tasks that feed it.
+    share = 1.0 if cpus >= 2 else cpus / 4
+    # A stated number of tasks also keeps Ray Data from fusing them into the encoders.
+    tasks = TaskPoolStrategy(size=min(spec.execution.cpu_workers or max(1, int(cpus)), len(units)))
+    items = [{"unit": unit.to_json()} for unit in units]
+    dataset: ray.data.Dataset = ray.data.from_items(items, override_num_blocks=min(len(items), MAX_BLOCKS))
+    dataset = dataset.map_batches(ComposeStage(spec, root), batch_size=1, compute=tasks, num_cpus=share)
+    if base is None:
+        dataset = dataset.map_batches(WriteStage(output), batch_size=1, compute=tasks, num_cpus=share)
+    else:
+        gpus = spec.execution.gpus_per_encoder
+        pool = ActorPoolStrategy(min_size=1, max_size=min(spec.execution.encoders or most_encoders(resources, gpus), len(units)))
+        encode: dict[str, Any] = {"fn_constructor_args": (spec, base), "batch_size": 1, "compute": pool, "num_cpus": share}
+        dataset = dataset.map_batches(EncodeStage, num_gpus=gpus or None, **encode)
+        dataset = dataset.map_batches(WriteStage(output), batch_size=1, num_cpus=share / 4)
+    for row in dataset.iter_rows():
+        yield Receipt(**json.loads(row["receipt"]))
+
+
+def most_encoders(resources: dict[str, float], gpus_per_encoder: float) -> int:
+    """As many as the GPUs hold; without GPUs half of the CPUs, because the pixel stages need the other half."""
+    if gpus_per_encoder > 0:
+        return max(1, int(resources.get("GPU", 0) / gpus_per_encoder))
+    return max(1, int(resources.get("CPU", 1) / 2))
+
+
+class ComposeStage:
+    """`compose_unit` on a batch of one. A plain callable, so it runs as tasks; the providers are built once per process."""
+
+    def __init__(self, spec: DataSpec, root: Path) -> None:
+        self.spec, self.root = spec, root
+
+    def __call__(self, batch: Batch) -> Batch:
+        from bfs_platform.data.stages.compose import Composer
+
+        return _pack(compose_unit(Unit.from_json(str(batch["unit"][0])), self.root, Composer(self.spec)))
+
+
+class EncodeStage:
+    """`Encoder` on a batch of one: an actor, so the weights are loaded once."""
+
+    def __init__(self, spec: DataSpec, base: str) -> None:
+        from bfs_platform.data.encode import Encoder
+
+        self.encoder = Encoder(spec.encode, base)
+
+    def __call__(self, batch: Batch) -> Batch:
+        return _pack(self.encoder(_unpack(batch)))
+
+
+class WriteStage:
+    """`finish_unit` on a batch of one."""
+
+    def __init__(self, output: Path) -> None:
+        self.output = output
+
+    def __call__(self, batch: Batch) -> Batch:
+        receipt = finish_unit(_unpack(batch), Workspace(self.output))
+        return {"receipt": np.array([json.dumps(asdict(receipt), ensure_ascii=False)])}
+
+
+def _pack(draft: Draft) -> dict[str, Any]:
+    return {"table": [to_ipc(draft.table)], "receipt": [json.dumps(asdict(draft.receipt), ensure_ascii=False)]}
+
+
+def _unpack(batch: Batch) -> Draft:
+    return Draft(from_ipc(batch["table"][0]), Receipt(**json.loads(str(batch["receipt"][0]))))

@@ -1,0 +1,91 @@
+"""Where a build grows: shards with their receipts beside the output, until all are there and the dataset is committed at once.
+
+`.NAME.building/parts/` holds finished shards, `receipts/` one small JSON per shard, written after it. A build that was
+killed finds them again; whatever has no receipt, or not the right one, is made anew.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bfs_model import integrity
+from bfs_model.errors import BadInput
+from bfs_platform.data.plan import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of one unit.
+
+    `records` has per kept record [id, tight box, difference hash]; `rejects` {id, reason, detail}; `shapes` the sizes of the
+    encoded columns, as the manifest states them; `seconds` what each stage took.
+    """
+
+    shard: int
+    key: str
+    sha256: str | None
+    records: list[list[Any]] = field(default_factory=list)
+    rejects: list[dict[str, str]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    shapes: dict[str, int] = field(default_factory=dict)
+
+
+class Workspace:
+    """The growing dataset beside `output`."""
+
+    def __init__(self, output: Path) -> None:
+        self.output = output
+        self.root = output.parent / f".{output.name}.building"
+        self.parts = self.root / "parts"
+        self.receipts = self.root / "receipts"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Create the workspace and hold it. Raises `BadInput` when another process builds the same output."""
+        for directory in (self.parts, self.receipts):
+            directory.mkdir(parents=True, exist_ok=True)
+        with (self.root / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                remedy = "wait for it or choose another directory"
+                raise BadInput("output", self.output, "is being built by another process", remedy) from None
+            yield
+
+    def part(self, shard: int) -> Path:
+        """The file of a shard that is being collected."""
+        return self.parts / f"part-{shard:05d}.parquet"
+
+    def store(self, receipt: Receipt) -> None:
+        """Write a receipt, after its shard is in place."""
+        path = self.receipts / f"{receipt.shard:05d}.json"
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        temporary.write_text(json.dumps(asdict(receipt), ensure_ascii=False), encoding="utf-8")
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+
+    def receipt_of(self, unit: Unit) -> Receipt | None:
+        """The valid receipt of `unit`: same key, and the shard it names is there with its sha256. None otherwise."""
+        path = self.receipts / f"{unit.shard:05d}.json"
+        try:
+            receipt = Receipt(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+        if receipt.key != unit.key:
+            return None
+        if receipt.sha256 is not None:
+            part = self.part(unit.shard)
+            if not part.is_file() or integrity.sha256_file(part) != receipt.sha256:
+                return None
+        return receipt
+
+    def remove(self) -> None:
+        """Clear the workspace away."""
+        shutil.rmtree(self.root, ignore_errors=True)

@@ -1,0 +1,115 @@
+"""The command line of `jobs/evaluate.py`."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bfs_model.bundle import locate
+from bfs_platform.config import resolve as resolve_recipe
+from bfs_platform.data.sources.base import manifest_of
+from bfs_platform.evaluate.results import mean_metrics, read_results
+from bfs_platform.evaluate.run import evaluate
+from bfs_platform.evaluate.samples import list_entries, select
+from bfs_platform.evaluate.spec import EvaluationSpec
+from bfs_platform.jobs import JobParser, connect_ray
+
+
+def main(arguments: Sequence[str] | None = None) -> Path:
+    """Evaluate a model as the arguments say. Returns the path of the manifest.
+
+    When not one record could be evaluated, the results are written all the same and the exit code is 1.
+    """
+    options = _parser().parse_args(arguments)
+    overrides = [*options.set]
+    overrides += [f"{key}={value}" for key, value in (("steps", options.steps), ("seed", options.seed)) if value is not None]
+    spec = resolve_recipe(options.recipe, overrides, EvaluationSpec)
+    model, facts = _model(options.model)
+    root = options.input.expanduser().resolve()
+    entries = list_entries(root, spec.group_by, limit=options.limit)
+    if options.list is not None:
+        entries = select(entries, options.list)
+    output = options.output.expanduser().absolute()
+    connect_ray()
+    manifest = evaluate(model, facts, root, entries, output, spec)
+    results = read_results(output)
+    _print_summary(results)
+    if options.track or options.run_id:
+        track(output, root, results, spec, options.run_id)
+    if results["num_failed"] == results["num_samples"]:
+        print(f"Every record failed; the first because: {results['failures'][0]['error']}", file=sys.stderr)
+        raise SystemExit(1)
+    return manifest
+
+
+def track(output: Path, root: Path, results: dict[str, Any], spec: EvaluationSpec, run_id: str | None) -> None:
+    """Log an evaluation to MLflow: to the run `run_id`, or to one of its own; and to the version, if the model is one.
+
+    Metrics stand under `eval/`, the output under `evaluation/`.
+    """
+    from bfs_platform.registry.evaluation import attach_evaluation
+    from bfs_platform.registry.store import Reference, is_reference
+    from bfs_platform.tracking.run import Run
+
+    model = results["model"]
+    if run_id:
+        run = Run.attach(run_id)
+    else:
+        params = {"model": model["uri"], "list_hash": results["list"]["hash"], **spec.model_dump(mode="json")}
+        consumed = {"kind": model["kind"], "content_hash": model["content_hash"], "body": {"name": model["uri"]}}
+        inputs = [consumed, *filter(None, [manifest_of(root)])]
+        run = Run.start(spec.experiment, f"evaluate {model['uri']}", params, {"model.content_hash": model["content_hash"]}, inputs)
+    run.metrics({f"eval/{name}": value for name, value in mean_metrics(results).items()}, step=0)
+    run.artifact(output, "evaluation")
+    delivered = run.flush() == 0 if run_id else run.finish()
+    rest = "." if delivered else "; the rest is buffered until it answers."
+    print(f"Logged to MLflow run {run.run_id} at {run.uri}{rest}", file=sys.stderr)
+    if is_reference(model["uri"]):
+        attach_evaluation(Reference.parse(model["uri"]), output)
+
+
+def _parser() -> JobParser:
+    parser = JobParser(prog="evaluate.py", description="Evaluate a model on records in RORem's layout; writes metrics.json and report/.")
+    parser.add_argument("--model", required=True, help="tiny, a folder, or models:/NAME@ALIAS, models:/NAME/VERSION")
+    parser.add_argument("--input", required=True, type=Path, help="folder with source/ mask/ GT/ meta.json")
+    parser.add_argument("--output", required=True, type=Path, help="directory to write; a committed one is replaced")
+    parser.add_argument("--limit", type=_positive, help="only the first N records")
+    parser.add_argument("--list", type=Path, help="list.json of an earlier evaluation: the same records, refused if they changed")
+    parser.add_argument("--steps", type=int, help="sampling steps (default: the recipe's, or the model's own)")
+    parser.add_argument("--seed", type=int, help="a record's noise depends on this seed and its id")
+    parser.add_argument("--recipe", default="evaluation")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one value of the recipe")
+    parser.add_argument("--track", action="store_true", help="log to MLflow (MLFLOW_TRACKING_URI, default .bfs/mlflow.db)")
+    parser.add_argument("--run-id", help="log to this MLflow run instead of a new one")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+def _model(name: str) -> tuple[str, dict[str, Any]]:
+    """What workers load, and the facts that name it in the results."""
+    from bfs_platform.registry.resolve import describe, pin, resolve
+
+    pinned = pin(name)
+    folder = resolve(pinned)
+    facts = describe(folder)
+    return (str(folder) if str(folder) == "tiny" else str(locate(folder).resolve())), {"uri": _portable(pinned), **facts}
+
+
+def _portable(name: str) -> str:
+    """A folder by its last part: where it lies on this machine is no part of a result."""
+    return name if name == "tiny" or name.startswith("models:") else Path(name).name
+
+
+def _print_summary(results: dict[str, Any]) -> None:
+    evaluated = results["num_samples"] - results["num_failed"]
+    print(f"{evaluated} of {results['num_samples']} records evaluated.", file=sys.stderr)
+    for system, summary in results["systems"].items():
+        names = [name for name in ("region_mae", "region_psnr", "alpha_iou", "effect_recall") if summary[name]["n"]]
+        figures = [f"{name} {summary[name]['mean']:.4f}" for name in names]
+        print(f"  {system:10} {', '.join(figures)}", file=sys.stderr)

@@ -1,0 +1,151 @@
+"""The records of an evaluation: listed once, hashed, and read where they are used."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from bfs_model.boxes import Box, bounding_box
+from bfs_model.errors import BadInput
+from bfs_platform.data.read import read_part
+from bfs_platform.data.record import Reason, Reject, Row, digest_of, seed_of
+from bfs_platform.data.sources.base import open_source
+from bfs_platform.data.sources.rorem import META, read_meta
+from bfs_platform.data.stages.decode import decode
+
+LIST_FORMAT = "bfs-evaluation-list/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One record of the list. `box` is None where it follows from the object's mask; `groups` are values to group by."""
+
+    row: Row
+    box: tuple[int, int, int, int] | None = None
+    groups: dict[str, str] = field(default_factory=dict)
+
+    def frozen(self) -> dict[str, Any]:
+        """What is frozen of it: id, prompt, box and the sha256 of every picture (None where it cannot be read)."""
+        hashes = {role: part.sha256 for role, part in sorted(self.row.parts.items())}
+        return {"id": self.row.id, "caption": self.row.caption, "box": self.box, "sha256": hashes}
+
+    def to_json(self) -> str:
+        """As text, for the journey to a worker."""
+        return json.dumps({"row": self.row.to_json(), "box": self.box, "groups": self.groups})
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The inverse of `to_json`."""
+        value = json.loads(text)
+        return cls(Row.from_json(value["row"]), tuple(value["box"]) if value["box"] else None, value["groups"])
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A record with its pictures: `background` and `truth` uint8 [H, W, 3], masks bool [H, W], `effect` None if unknown."""
+
+    id: str
+    caption: str
+    box: Box
+    background: np.ndarray
+    truth: np.ndarray
+    object_mask: np.ndarray
+    effect: np.ndarray | None
+
+    def seed(self, seed: int) -> int:
+        """The noise seed of this record: it depends on the evaluation's seed and on the id alone."""
+        return seed_of(seed, self.id)
+
+    def region(self) -> np.ndarray:
+        """Box ∪ effect region: where a layer may lie. Bool [H, W]."""
+        region = self.box.mask(*self.object_mask.shape) > 0
+        return region if self.effect is None else region | self.effect
+
+
+def list_entries(root: Path, group_by: Sequence[str] = (), limit: int | None = None) -> list[Entry]:
+    """The first `limit` records of a folder in RORem's layout, with the hash of every picture.
+
+    Hashes come from the folder's manifest if it has one, else from the files. Raises `BadInput` when there is no list.
+    """
+    source = open_source("rorem", root)
+    entries = []
+    for meta, row in zip(read_meta(source.root / META)[:limit], source.rows(), strict=False):
+        known = meta if isinstance(meta, dict) else {}
+        groups = {key: str(known[key]) for key in group_by if key in known}
+        entries.append(Entry(_hashed(row, source.root), _box_of(known.get("box")), groups))
+    repeated = len(entries) - len({entry.row.id for entry in entries})
+    if repeated:
+        raise BadInput("input", root, f"names {repeated} records twice", "ids must differ, since seeds depend on them")
+    return entries
+
+
+def list_hash(entries: Sequence[Entry]) -> str:
+    """sha256 of the frozen list: equal for equal prompts, boxes and pictures in the same order."""
+    return digest_of([entry.frozen() for entry in entries])
+
+
+def frozen_list(entries: Sequence[Entry]) -> dict[str, Any]:
+    """The list as it is written beside the figures."""
+    return {"format": LIST_FORMAT, "hash": list_hash(entries), "entries": [entry.frozen() for entry in entries]}
+
+
+def select(entries: Sequence[Entry], path: Path) -> list[Entry]:
+    """The entries of a frozen list written by an earlier evaluation. Raises `BadInput` unless they are exactly the same."""
+    try:
+        frozen = json.loads(path.read_text(encoding="utf-8"))
+        wanted = [entry["id"] for entry in frozen["entries"]]
+        expected = frozen["hash"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput("list", path, f"is not a frozen evaluation list ({error})", "give the list.json of an evaluation") from None
+    by_id = {entry.row.id: entry for entry in entries}
+    missing = [name for name in wanted if name not in by_id]
+    if missing:
+        raise BadInput("list", path, f"names {len(missing)} records that the input lacks, first {missing[0]}", "give the same input")
+    chosen = [by_id[name] for name in wanted]
+    if list_hash(chosen) != expected:
+        raise BadInput("list", path, "was frozen over other pictures, prompts or boxes", "give the same input")
+    return chosen
+
+
+def read_sample(entry: Entry, root: Path, max_pixels: int) -> Sample:
+    """Read the pictures of an entry. Raises `Reject` or `BadInput` for anything missing, damaged, unequal or empty."""
+    record = decode(entry.row, lambda part: read_part(root, part), max_pixels)
+    if record.background is None:
+        raise Reject(Reason.NO_BACKGROUND, "an evaluation needs the true background")
+    object_mask = record.object_mask > 127
+    tight = bounding_box(object_mask)
+    if tight is None:
+        raise Reject(Reason.EMPTY_MASK, "the object's mask is empty")
+    height, width = object_mask.shape
+    box = (Box.of(entry.box) if entry.box else tight).within(width, height)
+    effect = None if record.effect_mask is None else record.effect_mask > 127
+    return Sample(record.id, record.caption, box, record.background, record.composite, object_mask, effect)
+
+
+def entry_facts(entries: Sequence[Entry]) -> dict[str, Any]:
+    """The list in a result: its hash and its ids."""
+    return {"hash": list_hash(entries), "ids": [entry.row.id for entry in entries]}
+
+
+def _hashed(row: Row, root: Path) -> Row:
+    """Fill in the hashes that no manifest gave. A file that cannot be read keeps none; reading it later says why."""
+    parts = {role: part if part.sha256 else replace(part, sha256=_sha256(row, root, role)) for role, part in row.parts.items()}
+    return replace(row, parts=parts)
+
+
+def _sha256(row: Row, root: Path, role: str) -> str | None:
+    try:
+        return hashlib.sha256(read_part(root, row.parts[role])).hexdigest()
+    except Reject:
+        return None
+
+
+def _box_of(value: Any) -> tuple[int, int, int, int] | None:
+    if value is None:
+        return None
+    box = Box.of(value)
+    return (box.x0, box.y0, box.x1, box.y1)

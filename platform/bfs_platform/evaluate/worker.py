@@ -1,0 +1,65 @@
+"""What one Ray actor does: load the model once, then draw and measure record after record."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from bfs_model.errors import BadInput
+from bfs_platform.data.record import Reject
+from bfs_platform.evaluate.baselines import Model, find_baseline
+from bfs_platform.evaluate.measure import measure
+from bfs_platform.evaluate.models import loader
+from bfs_platform.evaluate.pictures import KINDS, pictures
+from bfs_platform.evaluate.samples import Entry, Sample, read_sample
+from bfs_platform.evaluate.spec import EvaluationSpec
+
+
+class Evaluator:
+    """A callable for `map_batches`: one record in, its figures as JSON and its pictures out."""
+
+    def __init__(self, model: str, root: Path, spec: EvaluationSpec) -> None:
+        self.root, self.spec = root, spec
+        under_test = loader(spec.loader)(model)
+        self.systems = {"model": Model(under_test)} | {name: find_baseline(name)(under_test) for name in spec.baselines}
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
+        """Columns in: `position`, `entry` (JSON), `shown`. Out: `position`, `result` (JSON) and one PNG column per kind."""
+        out: dict[str, list[Any]] = {"position": [], "result": [], **{kind: [] for kind in KINDS}}
+        for position, text, shown in zip(batch["position"], batch["entry"], batch["shown"], strict=True):
+            result, images = self.evaluate(Entry.from_json(str(text)), bool(shown))
+            out["position"].append(int(position))
+            out["result"].append(json.dumps(result, allow_nan=False))
+            for kind in KINDS:
+                out[kind].append(images.get(kind, b""))
+        return out
+
+    def evaluate(self, entry: Entry, shown: bool) -> tuple[dict[str, Any], dict[str, bytes]]:
+        """Evaluate one record. What fails is named in `failures`; the others go on."""
+        result: dict[str, Any] = {"id": entry.row.id, "caption": entry.row.caption, "groups": entry.groups, "systems": {}, "failures": []}
+        try:
+            sample = read_sample(entry, self.root, self.spec.max_pixels)
+        except (Reject, BadInput) as error:
+            result["failures"].append({"id": entry.row.id, "system": "input", "error": _line(error)})
+            return result, {}
+        result |= {"box": list(sample.box), "seed": sample.seed(self.spec.seed)}
+        images: dict[str, bytes] = {}
+        for name in self.systems:
+            images |= self._run_system(name, sample, shown and name == "model", result)
+        return result, images
+
+    def _run_system(self, name: str, sample: Sample, shown: bool, result: dict[str, Any]) -> dict[str, bytes]:
+        started = time.perf_counter()
+        try:
+            drawn = self.systems[name].predict(sample, self.spec.seed, self.spec.steps)
+            result.setdefault("seconds", {})[name] = time.perf_counter() - started
+            result["systems"][name] = measure(drawn, sample, self.spec.effect_threshold)
+            return pictures(drawn, sample, self.spec.thumbnail_side) if shown else {}
+        except Exception as error:  # a system may fail in any way on a record; the list is evaluated all the same
+            result["failures"].append({"id": sample.id, "system": name, "error": _line(error)})
+            return {}
+
+
+def _line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, Reject | BadInput) else f"{type(error).__name__}: {text}"[:500]

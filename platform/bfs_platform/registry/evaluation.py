@@ -1,0 +1,35 @@
+"""Figures of an evaluation as tags of the version that it is about, for the promotion gates to read."""
+
+from pathlib import Path
+
+from bfs_model.errors import BadInput
+from bfs_platform.evaluate.results import mean_metrics, read_results
+from bfs_platform.registry.store import CONTENT_HASH, Reference, Registry
+
+PREFIX = "eval."
+LIST_HASH, NUM_SAMPLES = PREFIX + "list_hash", PREFIX + "num_samples"
+
+
+def attach_evaluation(reference: Reference, evaluation_dir: Path | str, *, uri: str | None = None) -> dict[str, float]:
+    """Write the metrics of an evaluation to the version that it was made of, for the promotion gates to read.
+
+    Raises: `BadInput` when the evaluation is of another model.
+    """
+
+    results = read_results(Path(evaluation_dir))
+    registry = Registry.open(uri)
+    version = registry.find(reference)
+    evaluated = results["model"].get(CONTENT_HASH)
+    if evaluated != version.tags.get(CONTENT_HASH):
+        raise BadInput("evaluation", evaluation_dir, f"is of model {str(evaluated)[:12]}, not of {reference}", "evaluate this version")
+    metrics = mean_metrics(results)
+    tags = {f"{PREFIX}{key}": repr(float(value)) for key, value in metrics.items()}
+    tags |= {LIST_HASH: results["list"]["hash"], NUM_SAMPLES: str(results["num_samples"])}
+    registry.tag(reference.name, str(version.version), tags)
+    return metrics
+
+
+def metrics_of(tags: dict[str, str]) -> dict[str, float]:
+    """The metrics among a version's tags."""
+    figures = {key.removeprefix(PREFIX): value for key, value in tags.items() if key.startswith(PREFIX)}
+    return {name: float(value) for name, value in figures.items() if PREFIX + name not in (LIST_HASH, NUM_SAMPLES)}

@@ -1,0 +1,167 @@
+"""Move an alias to another version: through gates, in one line of history, the alias last."""
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bfs_model.errors import BadInput
+from bfs_platform.registry.evaluation import LIST_HASH, attach_evaluation, metrics_of
+from bfs_platform.registry.folder import check_folder
+from bfs_platform.registry.gates import Result, Smoke, metrics_gate, run_gate, smoke_gate
+from bfs_platform.registry.records import Move, earlier, write_move
+from bfs_platform.registry.register import register
+from bfs_platform.registry.resolve import fetch
+from bfs_platform.registry.spec import PromotionSpec
+from bfs_platform.registry.store import CONTENT_HASH, Reference, Registry, is_reference
+from bfs_platform.tracking.uri import bfs_home
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+_ANY = "any"
+_LOCK_WAIT_S = 900.0
+
+
+def promote(
+    candidate: str,
+    alias: str | None = None,
+    *,
+    spec: PromotionSpec | None = None,
+    evaluation: Path | str | None = None,
+    expected_previous: str | None = _ANY,
+    run_id: str | None = None,
+    smoke: Smoke = smoke_gate,
+    uri: str | None = None,
+) -> dict[str, Any]:
+    """Pass a candidate through the gates and, if it passes all of them, point `alias` to it.
+
+    Promoting what already carries the alias changes nothing. Gate results are written as tags of the version.
+
+    Args:
+        candidate: `models:/NAME/VERSION`, `models:/NAME@ALIAS`, or a model folder, which is registered first.
+        alias: default that of `spec`; spec: the gates; evaluation: folder of an evaluation of the candidate.
+        expected_previous: refuse if the alias is elsewhere by now (None: if it exists); by default any place will do.
+        run_id: training run of a folder; smoke: draws the smoke sample (tests pass a fake).
+    Returns: the record: `promoted` (False when a gate failed, reasons in `gates`), `changed`, `name`, `version`, `uri`,
+        `alias`, `previous`, `content_hash`, `gates`.
+    Raises: `BadInput` for an unknown candidate or an alias that moved meanwhile; `IntegrityError` for a damaged folder.
+    """
+    spec = spec or PromotionSpec()
+    alias = alias or spec.alias
+    registry = Registry.open(uri)
+    if not is_reference(candidate):
+        candidate = f"models:/{spec.name}/{register(candidate, spec.name, run_id, uri=registry.uri)}"
+    version = registry.find(Reference.parse(candidate))
+    reference = Reference(version.name, version=str(version.version))
+    if evaluation is not None:
+        attach_evaluation(reference, evaluation, uri=registry.uri)
+    with _alone(registry, reference.name, alias):
+        version = registry.find(reference)
+        previous = registry.aliased(reference.name, alias)
+        _check_expected(reference.name, alias, previous, expected_previous)
+        if previous == reference.version and version.tags.get("gate") == "passed":
+            return _record(version, alias, previous, _gates_of(version), promoted=True, changed=False)
+        gates = _run_gates(registry, version, previous, spec, smoke)
+        passed = all(gate.passed for gate in gates)
+        verdicts = {f"gate.{gate.name}": gate.tag for gate in gates} | {"gate": "passed" if passed else "failed"}
+        registry.tag(reference.name, str(version.version), verdicts)
+        changed = passed and previous != reference.version
+        if changed:
+            _move(registry, version, alias, previous, "promote")
+        return _record(version, alias, previous, gates, promoted=passed, changed=changed)
+
+
+def rollback(
+    name: str = "bfs", alias: str = "champion", to: str | None = None, *, expected_previous: str | None = _ANY, uri: str | None = None
+) -> dict[str, Any]:
+    """Point `alias` back to the version before, or to version `to`. Its files are checked first; other gates are not run again.
+
+    Returns: a record as `promote` does. Raises: `BadInput` when there is nothing to go back to, `IntegrityError` when the
+    earlier version is damaged.
+    """
+    registry = Registry.open(uri)
+    with _alone(registry, name, alias):
+        current = registry.aliased(name, alias)
+        _check_expected(name, alias, current, expected_previous)
+        version = registry.find(Reference(name, version=to or earlier(registry, name, alias)))
+        gates = [Result("integrity", True, _integrity(registry, version))]
+        changed = str(version.version) != current
+        if changed:
+            _move(registry, version, alias, current, "rollback")
+        return _record(version, alias, current, gates, promoted=True, changed=changed)
+
+
+def _run_gates(registry: Registry, version: "ModelVersion", previous: str | None, spec: PromotionSpec, smoke: Smoke) -> list[Result]:
+    """Integrity first: a model that is not whole is not loaded."""
+    gates = [run_gate("integrity", lambda: _integrity(registry, version))]
+    if gates[0].passed:
+        gates.append(run_gate("smoke", lambda: smoke(fetch(registry, version), spec.smoke)))
+    champion = {} if previous in (None, str(version.version)) else registry.tags(version.name, str(previous))
+    comparable = champion.get(LIST_HASH) is not None and champion.get(LIST_HASH) == version.tags.get(LIST_HASH)
+    gates.append(run_gate("metrics", lambda: metrics_gate(spec, metrics_of(version.tags), metrics_of(champion), comparable)))
+    return gates
+
+
+def _integrity(registry: Registry, version: "ModelVersion") -> str:
+    folder = fetch(registry, version)
+    files = check_folder(folder)["files"]
+    return f"{len(files)} files, {sum(file['bytes'] for file in files)} bytes, all as listed"
+
+
+def _move(registry: Registry, version: "ModelVersion", alias: str, previous: str | None, action: str) -> None:
+    """Write the move down, then set the alias, and see that both happened with nobody in between."""
+    name, number = version.name, str(version.version)
+    _check_expected(name, alias, registry.aliased(name, alias), previous)
+    write_move(registry, name, alias, Move(action, number, previous, version.tags[CONTENT_HASH], time.time()))
+    registry.set_alias(name, alias, number)
+    _check_expected(name, alias, registry.aliased(name, alias), number)
+
+
+def _check_expected(name: str, alias: str, found: str | None, expected: str | None) -> None:
+    if expected not in (_ANY, found):
+        rule = f"is at version {found or 'none'}, not at {expected or 'none'} as expected: somebody else moved it"
+        raise BadInput("alias", f"{name}@{alias}", rule, "look at its history and decide again")
+
+
+@contextmanager
+def _alone(registry: Registry, name: str, alias: str) -> Iterator[None]:
+    """One promotion of an alias at a time on this machine; across machines, `_move` notices the other one."""
+    from filelock import FileLock, Timeout
+
+    key = hashlib.sha256(f"{registry.uri}\n{name}\n{alias}".encode()).hexdigest()[:24]
+    folder = bfs_home() / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / f"promote-{key}.lock", timeout=_LOCK_WAIT_S):
+            yield
+    except Timeout:
+        raise BadInput("alias", f"{name}@{alias}", "is being moved by another process", "wait for it to end") from None
+
+
+def _gates_of(version: "ModelVersion") -> list[Result]:
+    """The results that an earlier promotion wrote."""
+    found = []
+    for key, value in sorted(version.tags.items()):
+        if key.startswith("gate."):
+            verdict, _, detail = value.partition(": ")
+            found.append(Result(key.removeprefix("gate."), verdict == "passed", detail))
+    return found
+
+
+def _record(
+    version: "ModelVersion", alias: str, previous: str | None, gates: list[Result], promoted: bool, changed: bool
+) -> dict[str, Any]:
+    return {
+        "promoted": promoted,
+        "changed": changed,
+        "name": version.name,
+        "version": str(version.version),
+        "uri": f"models:/{version.name}/{version.version}",
+        "alias": alias,
+        "previous": previous,
+        "content_hash": version.tags.get(CONTENT_HASH),
+        "gates": [{"name": gate.name, "passed": gate.passed, "detail": gate.detail} for gate in gates],
+    }

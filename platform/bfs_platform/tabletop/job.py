@@ -1,0 +1,91 @@
+"""Render a tabletop set on a Ray cluster: chunks of scenes as tasks, the driver writes what comes back.
+
+Only the driver touches the output, so the workers need no shared storage. An interrupted render continues where it stopped.
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from bfs_model.errors import BadInput
+from bfs_platform.jobs import JobParser, connect_ray
+from bfs_platform.tabletop.render import DEFAULT_SAMPLES
+from bfs_platform.tabletop.sample import Request, Sample, make_chunk
+from bfs_platform.tabletop.vocabulary import SPLITS
+from bfs_platform.tabletop.writer import Partial, check_output
+
+_CHUNK = 4  # scenes per task: two seconds of work, so that little is lost and nobody waits long
+_PROGRESS_EVERY_S = 5.0
+
+
+def main(arguments: list[str] | None = None) -> Path:
+    """Parse the command line of `jobs/render_tabletop.py`, render, and return the path of the manifest."""
+    parser = JobParser(prog="render_tabletop.py", description="Render scenes of the tabletop world, each with and without its object.")
+    parser.add_argument("--scenes", type=int, required=True, help="how many scenes")
+    parser.add_argument("--seed", type=int, default=0, help="scene i depends only on the seed, the split and i (default 0)")
+    parser.add_argument("--output", type=Path, required=True, help="directory to write; a committed one is replaced")
+    parser.add_argument("--split", default="train", help=f"{', '.join(SPLITS)}: they share no combination of shape, colour and material")
+    parser.add_argument("--resolution", type=int, default=64, help="side of the pictures in pixels (default 64)")
+    parser.add_argument("--samples", type=int, default=DEFAULT_SAMPLES, help=f"light paths per pixel (default {DEFAULT_SAMPLES})")
+    given = parser.parse_args(arguments)
+    return render_set(Request(given.seed, given.split, given.resolution, given.samples), given.scenes, given.output)
+
+
+def render_set(request: Request, num_scenes: int, output: Path) -> Path:
+    """Render scenes 0 … `num_scenes` - 1 of a request into `output` and return the path of its manifest.
+
+    Raises `BadInput` when `num_scenes` is not positive or `output` was not written by BFS.
+    """
+    if not 0 < num_scenes <= 1_000_000:
+        raise BadInput("scenes", num_scenes, "is not between 1 and 1000000", "ask for a whole number of scenes")
+    output = output.absolute()
+    check_output(output)
+    started = time.monotonic()
+    with Partial(output, request).opened() as partial:
+        missing = sorted(set(range(num_scenes)) - partial.finished(num_scenes))
+        if len(missing) < num_scenes:
+            print(f"Continuing: {num_scenes - len(missing)} of {num_scenes} scenes are already rendered.", file=sys.stderr)
+        progress = _Progress(num_scenes, len(missing))
+        for sample in _render_on_ray(request, missing):
+            partial.add(sample)
+            progress.step()
+        return partial.publish(num_scenes, notes={"num_rendered": len(missing), "wall_s": round(time.monotonic() - started, 3)})
+
+
+def _render_on_ray(request: Request, indices: list[int]) -> Iterator[Sample]:
+    """Yield the scenes in the order in which they are finished, with a bounded number of tasks under way."""
+    if not indices:
+        return
+    connect_ray()
+    import ray
+
+    task = ray.remote(make_chunk).options(num_cpus=1, max_retries=3)
+    chunks = iter([indices[i : i + _CHUNK] for i in range(0, len(indices), _CHUNK)])
+    num_under_way = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    pending: list[Any] = [task.remote(request, chunk) for chunk in islice(chunks, num_under_way)]
+    while pending:
+        ready, pending = ray.wait(pending, num_returns=1)
+        yield from ray.get(ready[0])
+        if (chunk := next(chunks, None)) is not None:
+            pending.append(task.remote(request, chunk))
+
+
+class _Progress:
+    """A line on stderr every few seconds: how many scenes are done, and how fast."""
+
+    def __init__(self, num_scenes: int, num_missing: int) -> None:
+        self._num_scenes, self._num_missing, self._num_done = num_scenes, num_missing, 0
+        self._started = self._shown = time.monotonic()
+
+    def step(self) -> None:
+        self._num_done += 1
+        now = time.monotonic()
+        if now - self._shown < _PROGRESS_EVERY_S and self._num_done < self._num_missing:
+            return
+        self._shown = now
+        rate = self._num_done / max(now - self._started, 1e-9)
+        done = self._num_scenes - self._num_missing + self._num_done
+        print(f"Rendered {done}/{self._num_scenes} scenes, {rate:.2f} scenes per second.", file=sys.stderr, flush=True)

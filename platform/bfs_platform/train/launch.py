@@ -1,0 +1,157 @@
+"""Start a training run: check every input, open the MLflow run, and hand the workers to Ray Train."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bfs_model import bundle, integrity
+from bfs_model.errors import BadInput
+from bfs_platform.config import dump
+from bfs_platform.jobs import connect_ray
+from bfs_platform.train.spec import TrainSpec
+from bfs_platform.train.worker import run_worker
+
+FRESH = "fresh"
+_DATA_OF_STAGE = {1: "synthetic", 2: "natural"}
+_ENCODED = ("sharing", "backbone", "compositor")
+
+
+def fit(spec: TrainSpec, base: str, datasets: Sequence[str | Path], output: Path, *, dry_run: bool = False) -> Path:
+    """Train `spec.network` on top of `base` and return the path of the manifest of the result.
+
+    Args:
+        base: a bundle or model, or `fresh` for a small untrained bundle; datasets: directories built by the data jobs, their manifests say which stage they are.
+        output: directory of the run; a run that was interrupted there continues from its newest good checkpoint.
+        dry_run: check all inputs and return the path that would be written.
+    Raises: `BadInput` for anything that is missing or does not fit, before a worker starts.
+    """
+    output = output.absolute()
+    manifests = {str(Path(d).absolute()): integrity.read_manifest(d, "dataset") for d in datasets}
+    if base == FRESH:
+        base = _fresh_base(list(manifests), output, spec.seed)
+    integrity.verify(bundle.locate(base))
+    by_name = _by_name(manifests)
+    _check_fit(spec, base, manifests)
+    if dry_run:
+        return output / integrity.MANIFEST
+    _prepare(output, spec)
+    facts = _facts(spec, base, manifests)
+    run = _start_run(spec, output, manifests)
+    facts["training"]["run_id"] = run.run_id
+    config = {"spec": spec.model_dump(mode="json"), "recipe": spec.recipe_name or spec.network.kind, "base": _absolute(base), "datasets": by_name}
+    config |= {"output": str(output), "facts": facts, "tracking": {"run_id": run.run_id, "uri": run.uri}}
+    try:
+        manifest = Path(_run(spec, config, output))
+    except BaseException:
+        run.finish("FAILED")
+        raise
+    run.artifact(manifest, "result")
+    run.tags({"content_hash": integrity.read_manifest(manifest.parent)["content_hash"]})
+    run.finish("FINISHED")
+    return manifest
+
+
+def _run(spec: TrainSpec, config: dict[str, Any], output: Path) -> str:
+    if spec.num_workers == 0:
+        _single_rank_group()
+        return str(run_worker(config))
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    connect_ray()
+    trainer = TorchTrainer(
+        run_worker,
+        train_loop_config=config,
+        scaling_config=ScalingConfig(num_workers=spec.num_workers, use_gpu=spec.use_gpu),
+        torch_config=TorchConfig(timeout_s=600),
+        run_config=RunConfig(name="ray", storage_path=str(output), failure_config=FailureConfig(max_failures=spec.max_failures)),
+    )
+    result = trainer.fit()
+    if result.return_value is None:
+        raise RuntimeError("training ended without a result")
+    return str(result.return_value)
+
+
+def _by_name(manifests: dict[str, dict[str, Any]]) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for directory, manifest in manifests.items():
+        name = _DATA_OF_STAGE[manifest["body"]["stage"]]
+        if name in names:
+            raise BadInput("dataset", directory, f"is a second {name} set beside {names[name]}", "give one of each stage")
+        names[name] = directory
+    if not names:
+        raise BadInput("dataset", "none", "was given", "add --dataset with the output of a build job")
+    return names
+
+
+def _check_fit(spec: TrainSpec, base: str, manifests: dict[str, dict[str, Any]]) -> None:
+    for directory, manifest in manifests.items():
+        if manifest["body"]["num_records"] < 1:
+            raise BadInput("dataset", directory, "is empty", "build it from more records")
+        if spec.network.kind in _ENCODED and not manifest["body"]["encoded"]:
+            raise BadInput("dataset", directory, "holds pixels only", "build it with --set encode=true")
+    by_name = _by_name(manifests)
+    needed = {"rgb_vae": ["natural"], "backbone": ["natural"], "rgba_vae": ["synthetic"], "compositor": ["synthetic"]}
+    if spec.network.kind == "sharing":
+        from bfs_platform.train.networks.sharing import options_of
+
+        names = [option.data for option in options_of(spec.network)]
+    else:
+        names = needed[spec.network.kind]
+    for name in names:
+        if name not in by_name:
+            stage = {v: k for k, v in _DATA_OF_STAGE.items()}[name]
+            raise BadInput("dataset", ", ".join(by_name.values()), f"lacks the stage-{stage} set", f"add --dataset with the output of build_stage{stage}.py")
+
+
+def _fresh_base(datasets: list[str], output: Path, seed: int) -> str:
+    """An untrained bundle of the tiny geometry beside the run; its tokenizers know the words of the captions."""
+    from bfs_model.tiny import TINY, random_bundle
+    from bfs_platform.data.shards import open_dataset
+
+    folder = output.with_name(f"{output.name}.base")
+    if not folder.exists():
+        opened = [open_dataset(d) for d in datasets]
+        captions = sorted({str(c) for d in opened for c in d.take(range(len(d)), ["caption"])["caption"]})
+        random_bundle(folder, TINY, captions, seed)
+    return str(folder)
+
+
+def _prepare(output: Path, spec: TrainSpec) -> None:
+    if output.exists() and any(output.iterdir()) and not (output / "spec.json").exists():
+        raise BadInput("output", output, "exists and holds no training run", "choose another directory")
+    output.mkdir(parents=True, exist_ok=True)
+    if spec.recipe_name:
+        dump(spec, output / "spec.json")
+    for snapshot in output.glob("ray/checkpoint_manager_snapshot.json"):
+        snapshot.unlink()  # our manifests decide where a run continues; a torn snapshot would brick the run's name
+
+
+def _facts(spec: TrainSpec, base: str, manifests: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    data = [{"stage": m["body"]["stage"], "content_hash": m["content_hash"], "num_records": m["body"]["num_records"]} for m in manifests.values()]
+    licences = sorted({source["licence"] for m in manifests.values() for source in m["body"].get("sources", [])})
+    return {"training": {**spec.resolved(), "started_from": bundle.content_hash(base), "datasets": data, "licences": licences}}
+
+
+def _start_run(spec: TrainSpec, output: Path, manifests: dict[str, dict[str, Any]]) -> Any:
+    from bfs_platform.tracking.run import Run
+
+    name = spec.recipe_name or spec.network.kind
+    tags = {"output": str(output), "network": spec.network.kind}
+    return Run.start(spec.experiment, name, params=spec.model_dump(mode="json"), tags=tags, inputs=list(manifests.values()))
+
+
+def _absolute(base: str) -> str:
+    return base if base == "tiny" else str(Path(base).absolute())
+
+
+def _single_rank_group() -> None:
+    """A process group of this process alone: DeepSpeed wants one. It stays for the next run, as DeepSpeed remembers it."""
+    import torch
+    import torch.distributed as dist
+
+    if not dist.is_initialized():
+        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    os.environ.setdefault("LOCAL_RANK", "0")

@@ -1,0 +1,104 @@
+"""Stage 1 and stage 2: the information-sharing weights."""
+
+from collections.abc import Mapping, Sequence
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bfs_model import BFSPipeline, bundle, objectives
+from bfs_model.dual_branch import DualBranch
+from bfs_model.objectives import Draw, LatentBatch, Option, Step
+from bfs_model.sharing import InformationSharing
+from bfs_platform.train import batches
+from bfs_platform.train.networks.spec import SharingSpec
+from bfs_platform.train.probes import probe_sheet
+from bfs_platform.train.spec import TrainSpec
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from bfs_platform.data.shards import Dataset
+
+_PREFIX = "dual.sharing."
+
+
+class StageModule(nn.Module):
+    """The dual branch with its loss: what DeepSpeed wraps. Φ and the backbone are frozen inside it."""
+
+    def __init__(self, dual: DualBranch, compositor: nn.Module, guidance: float) -> None:
+        super().__init__()
+        self.dual, self.compositor, self.guidance = dual, compositor.requires_grad_(False), guidance
+
+    def forward(self, batch: LatentBatch, draw: Draw, option: Option) -> tuple[Tensor, dict[str, Tensor]]:
+        prediction = objectives.predict(self.dual, batch, draw, self.guidance)
+        return option.loss(Step(batch, draw, prediction, self.compositor))
+
+
+class SharingTask:
+    """Paper §4: Eq. 8 on the synthetic set, or the 80/20 alternation over both sets."""
+
+    def __init__(self, spec: TrainSpec, settings: SharingSpec, base: str, datasets: "Mapping[str, Dataset]") -> None:
+        self.spec, self.settings, self.base, self.datasets = spec, settings, base, datasets
+        self.options = options_of(settings)
+        batches.require(dict(datasets), [option.data for option in self.options])
+        self.sizes = {name: len(dataset) for name, dataset in datasets.items()}
+        self.option = cache(lambda step: objectives.choose(self.options, spec.seed, step))
+
+    @cached_property
+    def pipe(self) -> BFSPipeline:
+        return _pipeline(self.base, self.settings, self.spec.seed)
+
+    @cached_property
+    def module(self) -> StageModule:
+        pipe = self.pipe
+        if self.spec.gradient_checkpointing:
+            pipe.transformer.enable_gradient_checkpointing()
+        pipe.sharing.requires_grad_(True)
+        return StageModule(pipe.dual_branch, pipe.compositor, self.settings.guidance)
+
+    def data(self, step: int) -> str:
+        return self.option(step).data
+
+    def batch(self, data: str, rows: np.ndarray, step: int) -> tuple[Sequence[str], tuple[Any, ...]]:
+        batch = batches.latent_batch(self.datasets[data], rows, self.spec.seed, step)
+        draw = Draw.for_batch(batch, self.spec.seed, step, self.settings.shared_noise)
+        return batch.ids, (batch, draw, self.option(step))
+
+    def samples(self, weights: dict[str, Tensor]) -> "dict[str, Image.Image]":
+        dataset = self.datasets[self.options[0].data]
+        return {"probes": probe_sheet(self._with(weights), dataset)}
+
+    def export(self, weights: dict[str, Tensor], output: Path, facts: dict[str, Any]) -> Path:
+        return bundle.save_model(self._with(weights), output / bundle.MODEL, bundle.root_of(self.base), facts)
+
+    def _with(self, weights: dict[str, Tensor]) -> BFSPipeline:
+        """A pipeline that holds these weights. Under ZeRO-3 the one in training holds only its shards, so another is loaded."""
+        pipe = self.pipe if self.spec.zero.stage < 3 else _pipeline(self.base, self.settings, self.spec.seed)
+        own = {name.removeprefix(_PREFIX): value for name, value in weights.items()}
+        if pipe is not self.pipe:
+            pipe.sharing.load_state_dict(own)
+        return pipe
+
+
+def options_of(settings: SharingSpec) -> tuple[Option, ...]:
+    """The kinds of step of a stage, with the weights that the settings ask for."""
+    if settings.stage == 1:
+        return objectives.first_stage(settings.comp_weight)
+    return objectives.second_stage(settings.comp_weight, settings.real_probability)
+
+
+def _pipeline(base: str, settings: SharingSpec, seed: int) -> BFSPipeline:
+    pipe = BFSPipeline.from_pretrained(base)
+    pipe.set_progress_bar_config(disable=True)
+    if settings.init == "fresh":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            fresh = InformationSharing.for_transformer(
+                pipe.transformer, rank=settings.rank, alpha=settings.alpha, mixer=settings.mixer, detach_inputs=settings.detach_inputs
+            )
+        pipe.register_modules(sharing=fresh)
+    return pipe

@@ -1,0 +1,1 @@
+"""The service: a Ray Serve application that draws layers over HTTP."""

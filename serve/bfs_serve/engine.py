@@ -1,0 +1,68 @@
+"""The real engine: `BFSPipeline` with one loaded model."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from bfs_model import bundle
+from bfs_serve.orders import Canceled, Generation, ModelInfo
+
+_REGISTRY = "models:/"
+
+
+class PipelineEngine:
+    """Serves `tiny`, a model folder, or a registry URI such as `models:/bfs@champion`; on the GPU when there is one."""
+
+    def __init__(self, model: str) -> None:
+        import torch
+
+        from bfs_model import BFSPipeline
+
+        path = _path(model)
+        pipe = BFSPipeline.from_pretrained(path)
+        self._pipe = pipe.to("cuda" if torch.cuda.is_available() else "cpu")
+        self._pipe.set_progress_bar_config(disable=True)
+        self.info = ModelInfo(model, bundle.content_hash(path))
+
+    @classmethod
+    def locate(cls, model: str) -> str:
+        """The registry version, or the content hash of the folder, that `model` now means."""
+        if model.startswith(_REGISTRY):
+            from bfs_platform.registry.resolve import pin
+
+            return pin(model)
+        return bundle.content_hash(model)
+
+    def generate(
+        self,
+        background: Image.Image,
+        box: tuple[int, int, int, int],
+        prompt: str,
+        seed: int,
+        steps: int | None,
+        on_step: Callable[[int, int], None],
+        cancelled: Callable[[], bool],
+    ) -> Generation:
+        """See `bfs_serve.orders.Engine`."""
+        steps = steps or int(self._pipe.config.default_steps)
+
+        def after_step(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+            if cancelled():
+                raise Canceled
+            on_step(step + 1, steps)
+            return {}
+
+        settings = {"num_inference_steps": steps, "seed": seed, "callback_on_step_end": after_step}
+        out = self._pipe(background=background, box=box, prompt=prompt, **settings)
+        return Generation(out.foregrounds[0], out.composites[0], seed, self.info.label)
+
+
+def _path(model: str) -> Path:
+    """The folder of a model, downloaded from the registry if need be. Raises `BadInput` when there is none."""
+    if model.startswith(_REGISTRY):
+        from bfs_platform.registry.resolve import resolve
+
+        return resolve(model)
+    return bundle.locate(model)

@@ -1,0 +1,83 @@
+"""`POST /v1/layers`."""
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response
+
+from bfs_serve import answers
+from bfs_serve.backend import Backend
+from bfs_serve.caller import Caller, TheBackend
+from bfs_serve.negotiation import choose_format, preferred_wait_s
+from bfs_serve.problems import Problem, ProblemError
+from bfs_serve.schemas import JobView, LayerBody, LayerFields, LayerResult
+from bfs_serve.uploads import read_order
+
+LONGEST_WAIT_S = 300.0
+_RETRY_AFTER = {"Retry-After": "1"}
+
+router = APIRouter(tags=["layers"])
+
+
+def _request_body() -> dict[str, Any]:
+    """Both forms of the request, for the OpenAPI document."""
+    json_schema = LayerBody.model_json_schema()
+    form = LayerFields.model_json_schema()
+    form["properties"]["box"] = {"type": "string", "description": "x0,y0,x1,y1 in pixels of the background.", "examples": ["40,60,200,220"]}
+    file = {"type": "string", "contentMediaType": "application/octet-stream"}
+    form["properties"] |= {"background": file, "reference": file}
+    form["required"] = ["background", *form["required"]]
+    return {"required": True, "content": {"multipart/form-data": {"schema": form}, "application/json": {"schema": json_schema}}}
+
+
+@router.post(
+    "/v1/layers",
+    summary="Draw one foreground layer",
+    status_code=202,
+    responses={
+        200: {"model": LayerResult, "content": answers.FILES, "description": "The result, if it came within `Prefer: wait=N`."},
+        202: {"model": JobView, "description": "The job; `Location` is where to ask."},
+        **answers.PROBLEM_RESPONSES,
+    },
+    openapi_extra={"requestBody": _request_body()},
+)
+async def draw_layer(
+    request: Request,
+    backend: TheBackend,
+    caller: Caller,
+    format: Annotated[str | None, Query(description="json, png, zip, psd or ora; wins over Accept")] = None,
+    prefer: Annotated[list[str] | None, Header(description="`wait=N`: answer with the result if it comes within N seconds")] = None,
+    idempotency_key: Annotated[str | None, Header(description="repeating a request with the same key gives the same job")] = None,
+) -> Response:
+    kind = choose_format(request.headers.get("accept"), format)
+    wait_s = preferred_wait_s(prefer or [], LONGEST_WAIT_S)
+    _check_key(idempotency_key)
+    order, explicit_seed = await read_order(request)
+    view = await backend.submit(caller, order, idempotency_key, explicit_seed)
+    if isinstance(view, Problem):
+        raise ProblemError(view)
+    job_id = view["id"]
+    headers = {"Location": view["links"]["self"]}
+    if wait_s is not None:
+        headers["Preference-Applied"] = f"wait={wait_s:g}"
+        view = await _wait(backend, caller, job_id, wait_s, abandon=idempotency_key is None) or view
+        if "finished_at" in view:
+            response = await answers.of_result(await backend.result(caller, job_id), kind)
+            response.headers.update(headers)
+            return response
+    return answers.of_view(view, 202, headers | _RETRY_AFTER)
+
+
+async def _wait(backend: Backend, caller: str, job_id: str, wait_s: float, abandon: bool) -> dict[str, Any] | None:
+    """Wait for a job. A caller that hangs up meanwhile never learned the job's id, so the job is canceled (`abandon`)."""
+    try:
+        return await backend.wait(caller, job_id, wait_s)
+    except asyncio.CancelledError:
+        if abandon:
+            await asyncio.shield(backend.cancel(caller, job_id))
+        raise
+
+
+def _check_key(key: str | None) -> None:
+    if key is not None and not (1 <= len(key) <= 128 and key.isascii() and key.isprintable()):
+        raise ProblemError(Problem("invalid", "Idempotency-Key must be 1 to 128 printable ASCII characters."))

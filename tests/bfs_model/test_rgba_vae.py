@@ -1,0 +1,76 @@
+"""The RGBA VAE: surgery and losses."""
+
+import torch
+
+from bfs_model import encoding, rgba_vae
+from bfs_model.compositor import LatentCompositor
+from bfs_model.tiny import TEST, random_components
+
+
+@torch.no_grad()
+def test_surgery_leaves_the_rgb_path_bit_identical() -> None:
+    """Posterior and decoded colours equal the RGB VAE's bit for bit, and every pixel is opaque."""
+    vae = random_components(TEST)["vae"]
+    grown = rgba_vae.grow_rgba_vae(vae)
+    torch.manual_seed(0)
+    images = torch.rand(2, 3, 16, 24) * 2 - 1
+    layers = torch.cat([images, torch.rand(2, 1, 16, 24)], dim=1)
+    ours, theirs = grown.encode(layers).latent_dist, vae.encode(images).latent_dist
+    assert torch.equal(ours.mean, theirs.mean) and torch.equal(ours.std, theirs.std)
+    decoded = grown.decode(ours.mean).sample
+    assert torch.equal(decoded[:, :3], vae.decode(theirs.mean).sample) and (decoded[:, 3] == 1).all()
+
+
+def test_closed_form_is_the_mean_over_backgrounds() -> None:
+    """The closed form equals a Monte-Carlo mean of the composite error over random background colours."""
+    torch.manual_seed(0)
+    a, b = torch.rand(1, 4, 3, 5) * 2 - 1, torch.rand(1, 4, 3, 5) * 2 - 1
+    colours = torch.rand(200_000, 3) * 2 - 1
+    mean, square = (tuple(float(v) for v in m) for m in (colours.mean(0), colours.square().mean(0)))
+    closed = rgba_vae.random_background_loss(a, b, mean, square)
+
+    def over(layer: torch.Tensor, pixel: tuple[int, int]) -> torch.Tensor:
+        rgb, alpha = layer[0, :3, *pixel], (layer[0, 3, *pixel] + 1) / 2
+        return alpha * rgb + (1 - alpha) * colours
+
+    for pixel in ((0, 0), (2, 4)):
+        sampled = (over(a, pixel) - over(b, pixel)).square().mean()
+        torch.testing.assert_close(closed[0, *pixel], sampled, atol=1e-4, rtol=1e-3)
+
+
+def test_colour_under_alpha_zero_is_free() -> None:
+    """Where both layers are transparent, their colours cost nothing."""
+    layer = torch.rand(1, 4, 3, 3)
+    layer[:, 3] = -1
+    other = layer.clone()
+    other[:, :3] = 0.9
+    assert rgba_vae.random_background_loss(layer, other).abs().max() < 1e-6
+
+
+def test_reference_kl_is_zero_for_equal_posteriors_only() -> None:
+    """The drift term vanishes at the reference and grows with distance."""
+    mean, logvar = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
+    assert float(rgba_vae.kl_to_reference(mean, logvar, mean, logvar)) == 0
+    assert float(rgba_vae.kl_to_reference(mean + 1, logvar, mean, logvar)) > 0.1
+
+
+@torch.no_grad()
+def test_round_trip_of_normalisation() -> None:
+    """Encoding normalises with shift and scale, decoding undoes it: same picture as the bare VAE."""
+    vae = random_components(TEST)["vae"]
+    vae.register_to_config(shift_factor=0.3, scaling_factor=2.0)
+    images = torch.rand(1, 3, 16, 16) * 2 - 1
+    mean, std = encoding.encode_images(vae, images)
+    posterior = vae.encode(images).latent_dist
+    torch.testing.assert_close(mean, (posterior.mean - 0.3) * 2)
+    torch.testing.assert_close(std, posterior.std * 2)
+    torch.testing.assert_close(encoding.decode_latents(vae, mean), vae.decode(posterior.mean).sample, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_fresh_compositor_passes_the_background_through() -> None:
+    """Φ starts as (almost) the identity on the background, at any resolution."""
+    phi = LatentCompositor(latent_channels=4, width=16, num_blocks=2)
+    z_fg, z_bg = torch.randn(2, 4, 6, 10), torch.randn(2, 4, 6, 10)
+    gate = torch.sigmoid(torch.tensor(-4.0))
+    torch.testing.assert_close(phi(z_fg, z_bg), z_bg + gate * (z_fg - z_bg))

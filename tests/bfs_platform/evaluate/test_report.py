@@ -1,0 +1,89 @@
+"""The report folder."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bfs_platform.evaluate.report import write_report
+from bfs_platform.evaluate.results import assemble
+from bfs_platform.evaluate.samples import Entry, list_entries
+from bfs_platform.evaluate.spec import EvaluationSpec
+from bfs_platform.evaluate.worker import Evaluator
+
+SPEC = EvaluationSpec(loader="bfs_platform.evaluate.fakes:load_fake_disc", report_samples=2)
+MODEL = {"uri": "models:/bfs/7", "kind": "model", "content_hash": "ab" * 32, "base": {"name": "tiny", "content_hash": "cd" * 32}}
+HOSTILE = "<script>alert(1)</script>\"'"
+
+
+class Page(HTMLParser):
+    """Collects what a page refers to and the text that it shows."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.references: list[str] = []
+        self.tags: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.references += [value or "" for name, value in attrs if name in ("src", "href")]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def run(entries: list[Entry], root: Path) -> tuple[dict[str, Any], dict[int, dict[str, bytes]]]:
+    """Evaluate the fake without Ray: the results and the pictures of the first two records."""
+    evaluator = Evaluator("fake", root, SPEC)
+    rows, images = zip(*(evaluator.evaluate(entry, position < 2) for position, entry in enumerate(entries)), strict=True)
+    return assemble(rows, entries, SPEC, MODEL), {i: found for i, found in enumerate(images) if found}
+
+
+@pytest.fixture
+def report(make_source, tmp_path) -> Path:
+    """The report on three records, the first with a hostile prompt, the last one with a prompt on which the fake fails."""
+    root = make_source(3)
+    text = (root / "meta.json").read_text()
+    text = text.replace('"cube 0"', '"' + HOSTILE.replace('"', '\\"') + '"').replace('"cube 2"', '"fail"')
+    (root / "meta.json").write_text(text)
+    results, images = run(list_entries(root, ["material"]), root)
+    return write_report(results, images, tmp_path / "report")
+
+
+def test_the_report_stands_alone(report) -> None:
+    """Everything that the page refers to lies in its folder, and nothing lies there that it does not show."""
+    page = Page(report.read_text(encoding="utf-8"))
+    assert page.references and all((report.parent / name).is_file() for name in page.references)
+    assert set(page.references) == {path.relative_to(report.parent).as_posix() for path in report.parent.glob("images/*")}
+    assert not re.search(r"https?:|//cdn|@import|url\(", report.read_text(encoding="utf-8"))
+
+
+def test_texts_are_only_texts(report) -> None:
+    """A prompt that holds markup is shown, not run: there is one script, ours, and a policy that forbids all from elsewhere."""
+    page = Page(report.read_text(encoding="utf-8"))
+    assert page.tags.count("script") == 1
+    assert HOSTILE in page.text
+    assert "default-src 'none'" in report.read_text(encoding="utf-8")
+
+
+def test_the_report_says_what_was_measured(report) -> None:
+    """Model, list, seed, systems, groups, failures and the figures of each record are on the page."""
+    text = " ".join(Page(report.read_text(encoding="utf-8")).text.split())
+    for words in ("models:/bfs/7 (abababababab)", "tiny (cdcdcdcdcdcd)", "3 records (", "2 of 3 records evaluated, 1 failed", "the model's own"):
+        assert words in text, words
+    assert "By material" in text and "glass" in text and "metal" in text
+    assert "the fake was asked to fail" in text
+    assert "α > 0.05" in text and "torch 2." in text
+    assert text.count("box 6,8,14,16") == 2
+
+
+def test_a_report_without_pictures(make_source, tmp_path) -> None:
+    """With nothing to show, the tables are there and the page does not break."""
+    root = make_source(1)
+    results, _ = run(list_entries(root), root)
+    page = write_report(results, {}, tmp_path / "report").read_text(encoding="utf-8")
+    assert "composite PSNR" in page and "<figure>" not in page

@@ -1,0 +1,115 @@
+"""The frozen list, and reading what it names."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bfs_model.boxes import Box
+from bfs_model.errors import BadInput
+from bfs_platform.data.record import Reject
+from bfs_platform.evaluate.samples import Entry, frozen_list, list_entries, list_hash, read_sample, select
+
+LIMIT = 10**6
+
+
+def test_extras_are_used_when_they_are_there(make_source) -> None:
+    """Caption, box, effect region and the value to group by come from the source."""
+    root = make_source(2)
+    entries = list_entries(root, ["material", "colour"])
+    assert [(entry.row.id, entry.groups) for entry in entries] == [("000", {"material": "metal"}), ("001", {"material": "glass"})]
+    sample = read_sample(Entry.from_json(entries[1].to_json()), root, LIMIT)
+    assert (sample.caption, sample.box) == ("cube 1", Box(6, 8, 14, 16))
+    assert sample.effect is not None and sample.effect.sum() == 32 and sample.object_mask.sum() == 64
+    assert sample.region().sum() == 96
+    assert tuple(sample.truth[9, 7]) == (200, 40, 40) and sample.background[9, 7, 0] == sample.background[9, 20, 0]
+
+
+def test_without_extras_the_box_follows_from_the_mask(make_source) -> None:
+    """A plain RORem folder has no boxes and no effects."""
+    root = make_source(1, extras=False)
+    sample = read_sample(list_entries(root)[0], root, LIMIT)
+    assert (sample.box, sample.caption, sample.effect) == (Box(6, 8, 14, 16), "", None)
+    assert sample.region().sum() == 64
+
+
+def test_the_hash_covers_pictures_prompts_boxes_and_order(make_source) -> None:
+    """Equal lists have equal hashes wherever they lie; any change gives another; a manifest changes nothing."""
+    root = make_source(3, folder="a")
+    entries = list_entries(root)
+    assert list_hash(entries) == list_hash(list_entries(make_source(3, folder="b")))
+    assert list_hash(entries) == list_hash(list_entries(make_source(3, folder="c", sealed=True)))
+    assert len({list_hash(entries), list_hash(entries[:2]), list_hash(entries[::-1])}) == 3
+    pixels = np.asarray(Image.open(root / "GT/001.png")).copy()
+    pixels[0, 0, 0] ^= 1
+    Image.fromarray(pixels).save(root / "GT/001.png")
+    assert list_hash(list_entries(root)) != list_hash(entries)
+
+
+def test_limit_takes_the_first(make_source) -> None:
+    """`limit` cuts the list and reads nothing behind it."""
+    root = make_source(3)
+    (root / "GT/002.png").unlink()
+    assert [entry.row.id for entry in list_entries(root, limit=2)] == ["000", "001"]
+
+
+def test_a_frozen_list_is_the_same_records_or_nothing(make_source, tmp_path) -> None:
+    """The list of an earlier evaluation picks its records from a larger source, and refuses changed or missing ones."""
+    root = make_source(4)
+    entries = list_entries(root)
+    path = tmp_path / "list.json"
+    path.write_text(json.dumps(frozen_list([entries[2], entries[0]])))
+    assert select(entries, path) == [entries[2], entries[0]]
+    with pytest.raises(BadInput, match="names 1 records that the input lacks, first 002"):
+        select(entries[:2], path)
+    with pytest.raises(BadInput, match="other pictures, prompts or boxes"):
+        select(list_entries(make_source(4, folder="other", meta={"caption": "new"})), path)
+    path.write_text("[]")
+    with pytest.raises(BadInput, match="is not a frozen evaluation list"):
+        select(entries, path)
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (lambda root: (root / "GT/000.png").unlink(), "missing"),
+        (lambda root: (root / "source/000.png").write_bytes(b"no picture"), "composite"),
+        (lambda root: Image.new("L", (24, 24)).save(root / "mask/000.png"), "empty_mask"),
+        (lambda root: Image.new("RGB", (20, 24)).save(root / "GT/000.png"), "size_mismatch"),
+    ],
+)
+def test_a_bad_record_is_rejected_with_its_reason(make_source, harm, reason) -> None:
+    """What is wrong with one record is said when it is read; listing goes on."""
+    root = make_source(2)
+    harm(root)
+    entries = list_entries(root)
+    with pytest.raises(Reject, match=reason):
+        read_sample(entries[0], root, LIMIT)
+    assert read_sample(entries[1], root, LIMIT).id == "001"
+
+
+def test_damage_is_noticed_against_the_manifest(make_source) -> None:
+    """A flipped bit that still decodes is rejected when the source came with hashes."""
+    root = make_source(1, sealed=True)
+    pixels = np.asarray(Image.open(root / "GT/000.png")).copy()
+    pixels[0, 0, 0] ^= 1
+    Image.fromarray(pixels).save(root / "GT/000.png")
+    with pytest.raises(Reject, match="sha256"):
+        read_sample(list_entries(root)[0], root, LIMIT)
+
+
+def test_repeated_ids_are_refused(make_source) -> None:
+    """Seeds depend on ids, so two records may not share one."""
+    root = make_source(2, meta={"source": "source/000.png"})
+    with pytest.raises(BadInput, match="names 1 records twice"):
+        list_entries(root)
+
+
+def test_seeds_depend_on_seed_and_id_alone(make_source) -> None:
+    """The same record keeps its noise in any list; another seed or record has another."""
+    root = make_source(3)
+    one, two, three = (read_sample(entry, root, LIMIT) for entry in list_entries(root))
+    assert read_sample(list_entries(root)[1], root, LIMIT).seed(7) == two.seed(7)
+    assert len({s.seed(seed) for s in (one, two, three) for seed in (7, 8)}) == 6
+    assert 0 <= one.seed(7) < 2**63

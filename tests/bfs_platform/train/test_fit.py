@@ -1,0 +1,122 @@
+"""Whole training runs in the calling process: every network, resume, and faults."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from bfs_model import BFSPipeline, integrity
+from bfs_model.errors import BadInput, IntegrityError
+from bfs_platform.config import resolve
+from bfs_platform.train import loop
+from bfs_platform.train.launch import fit
+from bfs_platform.train.spec import TrainSpec
+
+SHORT = [
+    "num_workers=0",
+    "threads_per_worker=1",
+    "batch_size=4",
+    "micro_batch_size=2",
+    "num_steps=4",
+    "checkpoint.every_steps=2",
+    "sample_every_steps=100",
+]
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BFS_HOME", str(tmp_path / "home"))
+
+
+def spec_of(recipe: str, *changes: str) -> TrainSpec:
+    """A recipe made short enough for a test."""
+    return resolve(recipe, [*SHORT, *changes], TrainSpec)
+
+
+def weights_of(manifest: Path, part: str) -> dict[str, torch.Tensor]:
+    """Trained weights of one part of a result."""
+    return load_file(manifest.parent / part / "diffusion_pytorch_model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "stages", "part"),
+    [
+        ("tabletop_rgb_vae", (2,), "vae"),
+        ("tabletop_rgba_vae", (1,), "rgba_vae"),
+        ("tabletop_backbone", (2,), "transformer"),
+        ("tabletop_compositor", (1,), "compositor"),
+        ("tabletop_stage1", (1,), "sharing"),
+        ("tabletop_stage2", (1, 2), "sharing"),
+    ],
+)
+def test_every_network_trains_and_its_result_loads(
+    recipe: str, stages: tuple[int, ...], part: str, base: Path, datasets: dict[int, Path], tmp_path: Path
+) -> None:
+    """One loop trains each network: its part changes, the result draws a layer, and its manifest names its data."""
+    manifest = fit(spec_of(recipe, "optimizer.lr=1e-2"), str(base), [datasets[s] for s in stages], tmp_path / "run")
+    assert any(
+        (before != after).any()
+        for before, after in zip(weights_of(base / "manifest.json", part).values(), weights_of(manifest, part).values(), strict=True)
+    )
+    body = integrity.verify(manifest.parent)["body"]["training"]
+    assert body["recipe"] == recipe and [d["stage"] for d in body["datasets"]] == list(stages)
+    losses = [json.loads(line) for line in (tmp_path / "run" / "losses.jsonl").read_text().splitlines()]
+    assert losses[-1]["step"] == 4 and losses[-1]["grad_norm"] > 0
+    pipe = BFSPipeline.from_pretrained(tmp_path / "run")
+    pipe.set_progress_bar_config(disable=True)
+    assert pipe(torch.zeros(32, 32, 3).numpy(), (4, 4, 20, 20), "a cube", seed=1, num_inference_steps=2).foregrounds[0].size == (32, 32)
+
+
+@pytest.mark.parametrize("recipe", ["tabletop_stage1", "tabletop_stage2"])
+def test_a_continued_run_equals_an_undisturbed_one(
+    recipe: str, base: Path, datasets: dict[int, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four steps equal two, a crash in the third, and the rest: bitwise."""
+    sets = [datasets[1], datasets[2]]
+    whole = fit(spec_of(recipe), str(base), sets, tmp_path / "whole")
+    original = loop.stop_unless_finite
+
+    def crash(loss: torch.Tensor, ids: object, step: int) -> None:
+        original(loss, ids, step)
+        if step == 2:
+            raise RuntimeError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "stop_unless_finite", crash)
+        with pytest.raises(Exception, match="power cut"):
+            fit(spec_of(recipe), str(base), sets, tmp_path / "torn")
+    assert not (tmp_path / "torn" / "model").exists()
+    resumed = fit(spec_of(recipe), str(base), sets, tmp_path / "torn")
+    one, two = weights_of(whole, "sharing"), weights_of(resumed, "sharing")
+    assert one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "torn" / "losses.jsonl").read_text().splitlines()]
+    assert steps == sorted(set(steps))
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_update(
+    base: Path, datasets: dict[int, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NaN stops the run, names the samples, and writes no model."""
+    from bfs_model import objectives
+
+    monkeypatch.setitem(objectives.TERMS, "comp", lambda step: torch.tensor(float("nan")))
+    with pytest.raises(Exception, match=r"samples 1-\d+, 1-\d+ at step 0 is not finite"):
+        fit(spec_of("tabletop_stage1"), str(base), [datasets[1]], tmp_path / "run")
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_bad_inputs_are_named_before_anything_is_written(base: Path, datasets: dict[int, Path], tmp_path: Path) -> None:
+    """A missing set, a missing model, a damaged shard and a foreign output are one clear error each."""
+    with pytest.raises(BadInput, match="lacks the stage-1 set"):
+        fit(spec_of("tabletop_stage2"), str(base), [datasets[2]], tmp_path / "run")
+    with pytest.raises(BadInput, match="model=nowhere"):
+        fit(spec_of("tabletop_stage1"), "nowhere", [datasets[1]], tmp_path / "run")
+    with pytest.raises(IntegrityError, match="has no manifest"):
+        fit(spec_of("tabletop_stage1"), str(base), [tmp_path], tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(BadInput, match="holds no training run"):
+        fit(spec_of("tabletop_stage1"), str(base), [datasets[1]], tmp_path / "mine")

@@ -1,0 +1,30 @@
+"""Which samples a step sees."""
+
+import numpy as np
+
+from bfs_platform.train import order
+
+
+def test_an_epoch_shows_every_sample_once() -> None:
+    """Batches run on over the border of epochs, and each epoch is a permutation of its own."""
+    stream = np.concatenate([order.indices(7, "natural", p, 4, 11) for p in range(11)])
+    for epoch in range(4):
+        assert sorted(stream[epoch * 11 : (epoch + 1) * 11]) == list(range(11))
+    assert list(stream[:11]) != list(stream[11:22])
+
+
+def test_order_is_a_function_of_seed_data_and_position() -> None:
+    """The same position gives the same batch; another seed or data set another one."""
+    batch = order.indices(7, "natural", 5, 8, 101).tolist()
+    assert batch == order.indices(7, "natural", 5, 8, 101).tolist()
+    assert batch != order.indices(8, "natural", 5, 8, 101).tolist()
+    assert batch != order.indices(7, "synthetic", 5, 8, 101).tolist()
+
+
+def test_shares_make_up_the_batch_at_any_world_size() -> None:
+    """However many workers share a batch, together they see it once, in the same order."""
+    batch = np.arange(12)
+    for world_size, micro in ((1, 12), (2, 3), (3, 2), (4, 1)):
+        parts = [order.share(batch, rank, world_size, micro) for rank in range(world_size)]
+        assert np.concatenate([m for part in parts for m in part]).tolist() == batch.tolist()
+        assert {len(m) for part in parts for m in part} == {micro}
