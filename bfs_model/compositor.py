@@ -1,5 +1,7 @@
 """Φ of Eq. 7: compositing in latent space. Trained apart, then frozen while BFS trains."""
 
+from typing import cast
+
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
@@ -27,7 +29,7 @@ class _ResidualBlock(nn.Module):
 
 
 class LatentCompositor(ModelMixin, ConfigMixin):
-    """Eq. 7. ẑ_C ≈ Φ(ẑ_F, z_B): a gated blend of foreground and background latents plus a correction.
+    """Φ of Eq. 7, ẑ_C ≈ Φ(ẑ_F, z_B): a gated blend of foreground and background latents plus a correction.
 
     Φ = z_B + m ⊙ (z_F − z_B) + r with m in [0, 1] and r from one convolutional trunk: any resolution.
     """
@@ -41,7 +43,7 @@ class LatentCompositor(ModelMixin, ConfigMixin):
         self.correction = nn.Conv2d(width, latent_channels, 3, padding=1)
         for head, bias in ((self.gate, _GATE_BIAS), (self.correction, 0.0)):
             nn.init.zeros_(head.weight)
-            nn.init.constant_(head.bias, bias)
+            nn.init.constant_(cast(Tensor, head.bias), bias)
 
     def forward(
         self, z_fg: Float[Tensor, "batch channels height width"], z_bg: Float[Tensor, "batch channels height width"]

@@ -1,6 +1,6 @@
 """The dual branch: a frozen Flux transformer that carries the composite and the foreground through shared weights."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from diffusers import FluxTransformer2DModel
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from bfs_model.errors import BadInput
 from bfs_model.latents import text_ids
 from bfs_model.shapes import Float
-from bfs_model.sharing import InformationSharing, SharingProcessor
+from bfs_model.sharing import InformationSharing, SharingBlock, SharingProcessor
 
 
 class DualBranch(nn.Module):
@@ -42,7 +42,9 @@ class DualBranch(nn.Module):
         self._own_processors = dict(self.transformer.attn_processors)
         names = [n for kind in ("transformer_blocks.", "single_transformer_blocks.") for n in self._own_processors if n.startswith(kind)]
         names.sort(key=lambda n: (n.startswith("single"), int(n.split(".")[1])))
-        processors = {n: SharingProcessor(b, self.message_scale) for n, b in zip(names, self.sharing.blocks, strict=True)}
+        processors = {
+            n: SharingProcessor(cast(SharingBlock, b), self.message_scale) for n, b in zip(names, self.sharing.blocks, strict=True)
+        }
         self.transformer.set_attn_processor(processors)
 
     def eject(self) -> FluxTransformer2DModel:

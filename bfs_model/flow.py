@@ -6,8 +6,9 @@ So σ = 1 − t, v* = −v_flux, and the clean estimate z_t + (1 − t)·v* equa
 because the frozen backbone does.
 """
 
-from bfs_model.shapes import Float
 from torch import Tensor
+
+from bfs_model.shapes import Float
 
 
 def sigma_of(t: Tensor) -> Tensor:

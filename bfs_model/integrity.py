@@ -56,12 +56,12 @@ def commit(staging: Path, final: Path, kind: str, body: dict[str, Any], notes: d
 
 def write_manifest(directory: Path, kind: str, body: dict[str, Any], notes: dict[str, Any] | None = None) -> Path:
     """Write `directory/manifest.json` over all files now in `directory`: fsync them, hash them, rename the manifest in."""
-    files = []
+    files: list[dict[str, Any]] = []
     for path in sorted(p for p in directory.rglob("*") if p.is_file() and p != directory / MANIFEST):
         _fsync(path)
         entry = {"path": path.relative_to(directory).as_posix(), "bytes": path.stat().st_size, "sha256": sha256_file(path)}
         files.append(entry)
-    manifest = {"format": FORMAT, "kind": kind, "content_hash": content_hash(kind, body, files), "body": body}
+    manifest: dict[str, Any] = {"format": FORMAT, "kind": kind, "content_hash": content_hash(kind, body, files), "body": body}
     manifest |= {"files": files, "notes": notes or {}}
     temporary = directory / f".{MANIFEST}.partial"
     temporary.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -73,7 +73,7 @@ def write_manifest(directory: Path, kind: str, body: dict[str, Any], notes: dict
 
 def content_hash(kind: str, body: dict[str, Any], files: list[dict[str, Any]]) -> str:
     """sha256 over kind, body and the (path, sha256) pairs: equal for equal content, wherever and whenever it was made."""
-    content = {"kind": kind, "body": body, "files": sorted((f["path"], f["sha256"]) for f in files)}
+    content: dict[str, Any] = {"kind": kind, "body": body, "files": sorted((f["path"], f["sha256"]) for f in files)}
     return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 

@@ -1,8 +1,9 @@
 """Tokens: packing of latents, position ids, and the mask layout of Flux-Fill (diffusers `pipeline_flux_fill.py`)."""
 
 import torch
-from bfs_model.shapes import Float
 from torch import Tensor
+
+from bfs_model.shapes import Float
 
 
 def pack(latents: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch tokens features"]:

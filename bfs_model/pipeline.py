@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from bfs_model.images import read_image
 from bfs_model.window import Window
 
 # diffusers loads a bundle's own classes only from modules that are already imported.
+_OF_LOADING = {"_name_or_path", "is_local", "local_files_only"}
 _COMPONENT_MODULES = (compositor, sharing)
 Callback = Callable[[Any, int, int, dict[str, Tensor]], dict[str, Tensor] | None]
 
@@ -98,15 +99,19 @@ class BFSPipeline(DiffusionPipeline):
     def from_pretrained(cls, name: str | Path, **kwargs: Any) -> "BFSPipeline":
         """Load `tiny`, a bundle folder, or a trained model folder, which points to its base. Every file is checked.
 
+        Weights are loaded as float32 unless `dtype` says otherwise.
+
         Raises: `BadInput` when there is no such folder, `IntegrityError` when a file is missing or damaged.
         """
         path = bundle.locate(name)
         manifest = integrity.verify(path)
+        if "torch_dtype" not in kwargs:
+            kwargs.setdefault("dtype", torch.float32)  # whatever precision the weights are stored in
         if manifest["kind"] == bundle.MODEL:
             pipe = cls.from_pretrained(bundle.base_of(path, manifest), **kwargs)
             for part in bundle.TRAINED_PARTS:
                 if (path / part).is_dir():
-                    module = type(getattr(pipe, part)).from_pretrained(path / part, use_safetensors=True, torch_dtype=pipe.dtype)
+                    module = type(getattr(pipe, part)).from_pretrained(path / part, use_safetensors=True, dtype=pipe.dtype)
                     pipe.register_modules(**{part: module.to(pipe.device).eval()})
         elif manifest["kind"] == bundle.BUNDLE:
             with _no_progress_bars():
@@ -177,6 +182,8 @@ class BFSPipeline(DiffusionPipeline):
         Raises: `BadInput` for a bad box, image, prompt or number of steps.
         """
         images, boxes, prompts = _as_batch(background, box, prompt)
+        if output_type not in ("pil", "np", "latent"):
+            raise BadInput("output_type", output_type, "is unknown", "use pil, np or latent")
         steps = _checked_steps(self.config.default_steps if num_inference_steps is None else num_inference_steps)
         generators, seeds = _generators(len(images), seed, generator)
         windows = [
@@ -196,8 +203,7 @@ class BFSPipeline(DiffusionPipeline):
         if output_type == "latent":
             layers, pictures = list(tokens.chunk(2)[1]), list(tokens.chunk(2)[0])
         else:
-            layers = [w.place(layer) for w, layer in zip(windows, self._decode(tokens.chunk(2)[1]), strict=True)]
-            layers, pictures = _finish(layers, images, output_type)
+            layers, pictures = _finish(windows, self._decode(tokens.chunk(2)[1]), images, output_type)
         if not return_dict:
             return layers, pictures, seeds
         branch = self._decode_branch(tokens.chunk(2)[0]) if decode_branch else None
@@ -205,11 +211,11 @@ class BFSPipeline(DiffusionPipeline):
 
     def generate(self, background: Any, box: Any, prompt: Any, **settings: Any) -> BFSOutput:
         """Draw a foreground layer; the same as calling the pipeline."""
-        return self(background, box, prompt, **settings)
+        return cast(BFSOutput, self(background, box, prompt, **settings))
 
     def extract(self, composite: Any, background: Any, box: Any, prompt: Any = "", **settings: Any) -> BFSOutput:
         """Take the layer out of a finished picture (paper §5.4): the composite branch is held at the known composite."""
-        return self(background, box, prompt, composite=composite, **settings)
+        return cast(BFSOutput, self(background, box, prompt, composite=composite, **settings))
 
     # Steps of a call
 
@@ -291,11 +297,11 @@ def _no_progress_bars() -> Iterator[None]:
 
 
 def _forget_paths(directory: Path) -> None:
-    """Remove `_name_or_path`: where parts were loaded from says nothing about them, and would change their hash."""
-    for path in directory.rglob("*.json"):
+    """Remove what says where parts were loaded from: it says nothing about them, and would change their hash."""
+    for path in [directory / "model_index.json", *directory.glob("*/*config.json")]:
         config = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(config, dict) and config.pop("_name_or_path", None) is not None:
-            path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        kept = {key: value for key, value in config.items() if key not in _OF_LOADING}
+        path.write_text(json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _hold_composite(x: Tensor, known: Tensor | None, noise: Tensor, sigma: Tensor) -> Tensor:
@@ -340,18 +346,18 @@ def _generators(count: int, seed: Any, generator: Any) -> tuple[list[torch.Gener
             raise BadInput("generator", len(generators), f"generators for {count} images", "give one per image")
         return generators, [g.initial_seed() for g in generators]
     if seed is None:
-        seed = int(torch.seed() % 2**32) if count == 0 else int(np.random.SeedSequence().generate_state(1)[0])
+        seed = int(np.random.SeedSequence().generate_state(1)[0])
     seeds = [int(s) for s in seed] if isinstance(seed, list | tuple) else [seed + i for i in range(count)]
     if len(seeds) != count:
         raise BadInput("seed", seeds, f"are not {count} seeds", "give one per image")
     return [draws.generator("bfs", s) for s in seeds], list(seeds)
 
 
-def _finish(layers: list[np.ndarray], images: list[np.ndarray], output_type: str) -> tuple[list[Any], list[Any]]:
-    as_u8 = [np.rint(layer * 255).astype(np.uint8) for layer in layers]
-    pictures = [composite_u8(layer, np.rint(image * 255).astype(np.uint8)) for layer, image in zip(as_u8, images, strict=True)]
-    if output_type == "pil":
-        return [Image.fromarray(layer, "RGBA") for layer in as_u8], [Image.fromarray(p, "RGB") for p in pictures]
+def _finish(windows: list[Window], decoded: list[np.ndarray], images: list[np.ndarray], output_type: str) -> tuple[list[Any], list[Any]]:
+    """Layers on the full canvas, and the composites over the untouched backgrounds."""
+    placed = [window.place_u8(layer) for window, layer in zip(windows, decoded, strict=True)]
+    pictures = [composite_u8(layer, np.rint(image * 255).astype(np.uint8)) for layer, image in zip(placed, images, strict=True)]
     if output_type == "np":
+        layers = [window.place(layer) for window, layer in zip(windows, decoded, strict=True)]
         return layers, [p.astype(np.float32) / 255 for p in pictures]
-    raise BadInput("output_type", output_type, "is unknown", "use pil, np or latent")
+    return [Image.fromarray(layer, "RGBA") for layer in placed], [Image.fromarray(p, "RGB") for p in pictures]

@@ -64,6 +64,7 @@ def random_components(geometry: Geometry = TINY, captions: Sequence[str] = CAPTI
             shift_factor=0.0,
             use_quant_conv=False,
             use_post_quant_conv=False,
+            mid_block_add_attention=False,
         )
         factor = 2 ** (len(g.vae_channels) - 1)
         transformer = FluxTransformer2DModel(

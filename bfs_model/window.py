@@ -131,8 +131,8 @@ class Window:
 class _Span:
     first: int  # window pixel
     count: int  # window pixels
-    start: float  # picture pixels shown, fractions allowed
-    stop: float
+    start: float | int  # picture pixels shown, fractions allowed
+    stop: float | int
     low: int  # picture pixels to cut out for resampling
     high: int
 

@@ -39,6 +39,8 @@ def main():
         done = _pip(log, ["install", "-r", "requirements.lock"])
         # setuptools is in the lock, so the build needs no environment of its own.
         done = done and _pip(log, ["install", "--no-deps", "--no-build-isolation", "-e", "."])
+        # pymatting compiles its kernels on first import, for half a minute; better now than inside a test or a job.
+        done = done and subprocess.call([os.path.join(VENV, "bin", "python"), "-c", "import pymatting"], stdout=log, stderr=log) == 0
     if not done:
         return _say(f"setup: pip failed; its last lines are above and the whole log is in {LOG}.", 1)
     with open(STAMP, "w") as file:

@@ -1,8 +1,13 @@
 """Shared fixtures. Set-up that must precede the first import of torch, Ray or DeepSpeed happens at the top of this file."""
 
+import contextlib
 import os
 import secrets
+import signal
+import socket
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +23,8 @@ os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.envir
 # Ray is never without authentication; a token of its own keeps a test run from writing to the home directory.
 os.environ["RAY_AUTH_MODE"] = "token"
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
+# Ray replaces 127.0.0.1 by an address that others can reach, unless it believes that clusters of several hosts are not wanted.
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -42,21 +49,57 @@ def bare_env() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[Any]:
-    """One local Ray cluster for the session: 4 logical CPUs, loopback, token authentication, dashboard (job API) on.
+def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """One Ray cluster for the session: 4 logical CPUs, loopback, token authentication, dashboard and job API on.
 
-    Yields Ray's context: `.address_info["address"]` and `.dashboard_url` (host:port, without a scheme).
+    Yields Ray's context: `.address_info["address"]` and `.dashboard_url` (host:port, without a scheme). This process is
+    connected to it. Every port is picked free, so that it stands beside any other cluster of the machine.
     """
     import ray
 
-    context = ray.init(
-        num_cpus=4,
-        include_dashboard=True,
-        dashboard_host="127.0.0.1",
-        _node_ip_address="127.0.0.1",
-        object_store_memory=512 * 1024**2,
-        log_to_driver=False,
-        logging_level="error",
-    )
-    yield context
-    ray.shutdown()
+    gcs_port, *other_ports = _free_ports(4)
+    log = tmp_path_factory.mktemp("ray") / "start.log"
+    with log.open("wb") as output:
+        head = subprocess.Popen(_ray_start(gcs_port, *other_ports), stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        context = _connected(f"127.0.0.1:{gcs_port}", head, log)
+        yield context
+        ray.shutdown()
+    finally:
+        head.terminate()  # takes its whole cluster down, and only that
+        try:
+            head.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(head.pid, signal.SIGKILL)
+            head.wait()
+
+
+def _ray_start(gcs_port: int, dashboard_port: int, agent_port: int, client_port: int) -> list[str]:
+    address = ["--head", "--block", "--disable-usage-stats", "--node-ip-address=127.0.0.1", f"--port={gcs_port}"]
+    dashboard = ["--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard_port}"]
+    ports = [f"--dashboard-agent-listen-port={agent_port}", f"--ray-client-server-port={client_port}"]
+    size = ["--num-cpus=4", f"--object-store-memory={512 * 1024**2}"]
+    return [sys.executable, "-m", "ray.scripts.scripts", "start", *address, *dashboard, *ports, *size]
+
+
+def _connected(address: str, head: subprocess.Popen[bytes], log: Path) -> Any:
+    """Connect to a cluster that is starting."""
+    import ray
+
+    deadline = time.monotonic() + 120
+    while True:
+        # `ray start` says this when everything runs; to knock earlier costs Ray's own long timeouts.
+        if b"Ray runtime started" in log.read_bytes():
+            return ray.init(address=address, log_to_driver=False, logging_level="error")
+        assert head.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.2)
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on, all different."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]

@@ -5,6 +5,8 @@ Exit codes: 0 done, 1 failure (traceback on stderr), 2 input that the user can c
 
 import argparse
 import os
+import re
+import socket
 import sys
 import traceback
 from collections.abc import Callable
@@ -13,6 +15,8 @@ from typing import NoReturn
 
 from bfs_model.errors import BadInput
 
+_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+_REACH_S = 10.0
 _MIN_LOCAL_CPUS = 4  # Ray Data's helper actors hold logical CPUs too; on fewer a pipeline can wait for itself
 
 
@@ -31,6 +35,7 @@ def run_job(main: Callable[[], Path | str]) -> NoReturn:
 
 def exit_code(main: Callable[[], Path | str]) -> int:
     """As `run_job`, but return the exit code instead of leaving the process."""
+    name_accelerator()
     try:
         manifest = main()
     except KeyboardInterrupt:
@@ -49,33 +54,68 @@ def exit_code(main: Callable[[], Path | str]) -> int:
     return 0
 
 
+def name_accelerator() -> None:
+    """Tell DeepSpeed that there is no GPU where there is none; it would warn about that in every program that imports diffusers."""
+    if not os.path.exists("/dev/nvidiactl"):
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+
+
 def connect_ray(num_cpus: int | None = None) -> None:
     """Join the cluster of `RAY_ADDRESS`, or start a private one on the loopback interface; do nothing when already connected.
 
     Args: `num_cpus` logical CPUs of a private cluster (default: those of the machine, at least 4); a running cluster keeps its own.
     Token authentication is required and usage statistics are off. New files of this process are readable by its user only.
+    Raises `BadInput` when `RAY_ADDRESS` names no cluster that can be reached.
     """
     os.umask(0o077)
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # today's default warns that it will change
+    address = os.environ.get("RAY_ADDRESS", "")
+    if address in ("", "local") or _host(address) in _LOOPBACK:
+        keep_ray_on_loopback()
     import ray
 
     if ray.is_initialized():
         return
-    if os.environ.get("RAY_ADDRESS"):
-        _join_cluster(os.environ["RAY_ADDRESS"])
+    if address not in ("", "local"):
+        _join_cluster(address)
         return
     num_cpus = num_cpus or max(_MIN_LOCAL_CPUS, os.cpu_count() or 1)
     # "local" never attaches to whatever cluster happens to run on this machine.
-    ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, _node_ip_address="127.0.0.1")
+    ray.init(address="local", num_cpus=num_cpus, include_dashboard=False)
+    if not ray.get_runtime_context().gcs_address.startswith("127."):
+        ray.shutdown()
+        raise RuntimeError("Ray would listen on more than the loopback interface; its start was undone")
+
+
+def keep_ray_on_loopback() -> None:
+    """Let every port of a Ray node that this process starts bind to 127.0.0.1, and loopback addresses mean loopback.
+
+    On Linux Ray replaces 127.0.0.1, wherever it is given, by an address that other machines reach, and listens on all interfaces.
+    Only the switch that it uses to avoid firewall dialogues on other systems turns that off.
+    """
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # for Ray's own processes, and for this one when it imports Ray
+    constants = sys.modules.get("ray._private.ray_constants")
+    if constants is not None:  # a library has imported Ray already, and with it the switch
+        constants.__dict__["ENABLE_RAY_CLUSTER"] = False
+
+
+def _host(address: str) -> str:
+    return address.rsplit(":", 1)[0]
 
 
 def _join_cluster(address: str) -> None:
     import ray
 
+    remedy = "unset it to start a private cluster"
+    if re.fullmatch(r"[^/]+:\d+", address):
+        try:  # Ray itself would retry for minutes and then abort the process
+            socket.create_connection((_host(address), int(address.rsplit(":", 1)[1])), timeout=_REACH_S).close()
+        except OSError as error:
+            raise BadInput("RAY_ADDRESS", address, f"cannot be reached ({error.strerror or error})", remedy) from None
     try:
-        ray.init()
+        ray.init(logging_level="warning")
     except ConnectionError as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadInput("RAY_ADDRESS", address, f"cannot be reached ({reason})", "unset it to start a private cluster") from None
+        raise BadInput("RAY_ADDRESS", address, f"cannot be reached ({reason})", remedy) from None

@@ -5,15 +5,18 @@ Exit codes: 0 after SIGTERM, 1 failure, 2 bad input, 130 after Ctrl-C.
 
 import argparse
 import contextlib
+import io
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from types import FrameType
 from typing import NoReturn
 
 from pydantic import ValidationError
 
 from bfs_model.errors import BadInput
+from bfs_platform.jobs import name_accelerator
 from bfs_serve.app import AppArgs
 from bfs_serve.runtime import Address, Service, check, ray_running
 
@@ -44,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run and return the exit code."""
     options = parser().parse_args(arguments)
+    name_accelerator()
     given = {name: value for name, value in vars(options).items() if name in AppArgs.model_fields}
     address = Address(options.host, options.port)
     try:
@@ -99,11 +103,18 @@ class _Signals:
         return _Stop(self.arrived or signal.SIGTERM).exit_code
 
 
+@contextlib.contextmanager
+def _hushed(verbose: bool) -> Iterator[None]:
+    """Ray prints on stdout that the parts of Serve which are being stopped have stopped."""
+    with contextlib.nullcontext() if verbose else contextlib.redirect_stdout(io.StringIO()):
+        yield
+
+
 def _serve(args: AppArgs, address: Address, drain_s: float, verbose: bool) -> int:
     signals = _Signals()
     signals.install()
     num_cpus = max(2, round(args.max_replicas * args.cpus_per_replica) + 1)
-    with ray_running(num_cpus, verbose) as own_cluster:
+    with ray_running(num_cpus, verbose):
         signals.install()  # Ray put its own in place
         service = Service(args, address, verbose)
         try:
@@ -118,7 +129,8 @@ def _serve(args: AppArgs, address: Address, drain_s: float, verbose: bool) -> in
             print(f"the service could not start: {error}", file=sys.stderr)
             return EXIT_FAILURE
         finally:
-            service.stop(own_cluster)
+            with _hushed(verbose):
+                service.stop()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import Response
 from fastapi.responses import JSONResponse
 
-from bfs_serve.documents import SUFFIXES, render
+from bfs_serve.documents import SUFFIXES, composite_png, render
 from bfs_serve.negotiation import MEDIA_TYPES
 from bfs_serve.orders import Drawing, ModelInfo, Order
 from bfs_serve.problems import Problem, ProblemError
@@ -27,7 +27,7 @@ async def of_result(result: tuple[dict[str, Any], Order, Drawing] | Problem, kin
     view, order, drawing = result
     headers = {"X-BFS-Seed": str(drawing.seed), "X-BFS-Model": drawing.model.label, "Vary": "Accept", "Cache-Control": "no-store"}
     if kind == "json":
-        images = await asyncio.to_thread(_in_base64, drawing)
+        images = await asyncio.to_thread(_in_base64, order, drawing)
         return JSONResponse(view | images, headers=headers)
     content = await asyncio.to_thread(render, kind, order, drawing)
     headers["Content-Disposition"] = f'attachment; filename="bfs-{view["id"][:8]}{SUFFIXES[kind]}"'
@@ -42,5 +42,6 @@ def of_view(view: dict[str, Any], status: int = 200, headers: dict[str, str] | N
     return JSONResponse(view, status, common | (headers or {}))
 
 
-def _in_base64(drawing: Drawing) -> dict[str, str]:
-    return {"layer_png": base64.b64encode(drawing.layer_png).decode(), "composite_png": base64.b64encode(drawing.composite_png).decode()}
+def _in_base64(order: Order, drawing: Drawing) -> dict[str, str]:
+    images = {"layer_png": drawing.layer_png, "composite_png": composite_png(order, drawing)}
+    return {name: base64.b64encode(image).decode() for name, image in images.items()}

@@ -56,7 +56,9 @@ def build(args: AppArgs) -> "Application":
         name=SAMPLER,
         user_config={"model": args.model, "follow_s": args.follow_s},
         autoscaling_config=_autoscaling(args),
-        max_ongoing_requests=1,
+        # One is drawn, one is at hand: Serve looks for a free replica only every `max_backoff_s`, and a replica must not idle meanwhile.
+        max_ongoing_requests=2,
+        request_router_config={"max_backoff_s": 0.1},
         # The coordinator refuses first; this holds if anything else ever calls. Probes and a replica's hand-over need some air.
         max_queued_requests=args.max_queued + args.max_replicas + 8,
         backpressure_config={"status_code": 503, "retry_after_s": 2},

@@ -24,7 +24,7 @@ async def _caller(request: Request, _: Annotated[object, Depends(_bearer)]) -> s
 def guard_is_missing() -> Problem:
     """Without the guard there are no limits and no keys, so nothing is answered."""
     detail = "The edge guard is not installed: start the nodes with RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=bfs_serve.guard:middlewares."
-    return Problem("not-ready", detail)
+    return Problem("guard-missing", detail)
 
 
 async def _backend(request: Request) -> Backend:

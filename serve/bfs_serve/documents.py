@@ -5,10 +5,17 @@ from pathlib import Path
 
 from PIL import Image
 
-from bfs_model.images import read_image
+from bfs_model.compositing import composite_u8
+from bfs_model.images import png_bytes, read_image
 from bfs_serve.orders import Drawing, Order
 
 SUFFIXES = {"png": ".png", "zip": ".zip", "psd": ".psd", "ora": ".ora"}
+
+
+def composite_png(order: Order, drawing: Drawing) -> bytes:
+    """Eq. 1 on the delivered layer and the caller's background: an RGB PNG, bit-identical to the background where alpha is 0."""
+    layer = read_image(drawing.layer_png, key="layer").rgba()
+    return png_bytes(composite_u8(layer, read_image(order.background, key="background").rgb))
 
 
 def render(kind: str, order: Order, drawing: Drawing) -> bytes:

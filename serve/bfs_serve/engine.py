@@ -56,7 +56,7 @@ class PipelineEngine:
 
         settings = {"num_inference_steps": steps, "seed": seed, "callback_on_step_end": after_step}
         out = self._pipe(background=background, box=box, prompt=prompt, **settings)
-        return Generation(out.foregrounds[0], out.composites[0], seed, self.info.label)
+        return Generation(out.foregrounds[0], seed)
 
 
 def _path(model: str) -> Path:

@@ -27,6 +27,7 @@ def create_app(backend: Backend, *, require_guard: bool = False) -> FastAPI:
     app = FastAPI(title="BFS", version=bfs_model.__version__, description=_ABOUT, docs_url=None, redoc_url=None)
     app.state.backend = backend
     app.state.require_guard = require_guard
+    app.state.admission = layers_api.Admission()
     app.include_router(layers_api.router)
     app.include_router(jobs_api.router)
     app.include_router(health.router)

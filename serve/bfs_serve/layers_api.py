@@ -1,6 +1,8 @@
 """`POST /v1/layers`."""
 
 import asyncio
+import time
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -17,6 +19,29 @@ LONGEST_WAIT_S = 300.0
 _RETRY_AFTER = {"Retry-After": "1"}
 
 router = APIRouter(tags=["layers"])
+
+
+class Admission:
+    """Turns requests away without looking at them for a moment after the queue was found full.
+
+    In a storm of retries, decoding pictures only to refuse them would take the time that the accepted ones need.
+    """
+
+    def __init__(self, pause_s: float = 0.25, clock: Callable[[], float] = time.monotonic) -> None:
+        self._pause_s, self._clock = pause_s, clock
+        self._until = 0.0
+        self._problem: Problem | None = None
+
+    def refused(self, problem: Problem) -> ProblemError:
+        """Remember a refusal for want of room, and give it back as an error."""
+        if problem.slug == "busy":
+            self._problem, self._until = problem, self._clock() + self._pause_s
+        return ProblemError(problem)
+
+    def check(self) -> None:
+        """Raises the last refusal while it is fresh."""
+        if self._problem is not None and self._clock() < self._until:
+            raise ProblemError(self._problem)
 
 
 def _request_body() -> dict[str, Any]:
@@ -50,12 +75,13 @@ async def draw_layer(
     idempotency_key: Annotated[str | None, Header(description="repeating a request with the same key gives the same job")] = None,
 ) -> Response:
     kind = choose_format(request.headers.get("accept"), format)
+    request.app.state.admission.check()
     wait_s = preferred_wait_s(prefer or [], LONGEST_WAIT_S)
     _check_key(idempotency_key)
     order, explicit_seed = await read_order(request)
     view = await backend.submit(caller, order, idempotency_key, explicit_seed)
     if isinstance(view, Problem):
-        raise ProblemError(view)
+        raise request.app.state.admission.refused(view)
     job_id = view["id"]
     headers = {"Location": view["links"]["self"]}
     if wait_s is not None:

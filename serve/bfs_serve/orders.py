@@ -59,20 +59,17 @@ class Order:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Generation:
-    """What an engine draws: `layer` RGBA and `composite` RGB, both the size of the background."""
+    """What an engine draws: `layer`, straight RGBA, the size of the background. The composite follows from it by Eq. 1."""
 
     layer: Image.Image
-    composite: Image.Image
     seed: int
-    model: str
 
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """A finished layer as it is stored and answered: PNG files of full canvas size."""
+    """A finished layer as it is stored and answered: an RGBA PNG of full canvas size."""
 
     layer_png: bytes
-    composite_png: bytes
     seed: int
     model: ModelInfo
     generation_s: float
@@ -80,7 +77,7 @@ class Drawing:
 
     @property
     def num_bytes(self) -> int:
-        return len(self.layer_png) + len(self.composite_png)
+        return len(self.layer_png)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ KINDS: dict[str, tuple[int, str]] = {
     "internal": (500, "The service failed"),
     "busy": (503, "The service is busy"),
     "not-ready": (503, "The service is not ready"),
+    "guard-missing": (503, "The service is not protected"),
     "interrupted": (503, "The work was interrupted"),
 }
 _BY_STATUS = {400: "malformed", 404: "not-found", 405: "method-not-allowed", 406: "not-acceptable", 408: "request-timeout"}

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeFloat
 from bfs_model.errors import BadInput
 from bfs_model.images import png_bytes, read_image
 from bfs_serve import problems
-from bfs_serve.orders import Canceled, Drawing, Engine, Generation, ModelInfo, Order, Sampled, unsupported
+from bfs_serve.orders import Canceled, Drawing, Engine, ModelInfo, Order, Sampled, unsupported
 from bfs_serve.problems import Problem
 
 logger = logging.getLogger("bfs_serve")
@@ -146,15 +146,9 @@ def draw(engine: Engine, order: Order, on_step: Callable[[int, int], None], canc
     begin = time.perf_counter()
     background = read_image(order.background, key="background").pil()
     generation = engine.generate(background, order.box, order.prompt, order.seed, order.steps, on_step, cancelled)
-    _check(generation, background)
-    layer, composite = png_bytes(generation.layer), png_bytes(generation.composite)
-    return Drawing(layer, composite, generation.seed, engine.info, time.perf_counter() - begin, _warnings(generation.layer))
-
-
-def _check(generation: Generation, background: Image.Image) -> None:
-    layer, composite = generation.layer, generation.composite
+    layer = generation.layer
     assert (layer.mode, layer.size) == ("RGBA", background.size), f"layer is {layer.mode} {layer.size}, not RGBA {background.size}"
-    assert (composite.mode, composite.size) == ("RGB", background.size), f"composite is {composite.mode} {composite.size}"
+    return Drawing(png_bytes(layer), generation.seed, engine.info, time.perf_counter() - begin, _warnings(layer))
 
 
 def _warnings(layer: Image.Image) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 from sources import PACKAGES, ROOT
@@ -42,15 +43,27 @@ def repository(tmp_path: Path) -> Path:
 def _submitted(cluster: Any, entrypoint: str, runtime_env: dict[str, Any]) -> dict[str, dict[str, str]]:
     from ray.job_submission import JobStatus, JobSubmissionClient
 
-    client = JobSubmissionClient(f"http://{cluster.dashboard_url}")
-    job = client.submit_job(entrypoint=entrypoint, runtime_env=runtime_env)
     deadline = time.monotonic() + 120
+    client = JobSubmissionClient(f"http://{cluster.dashboard_url}")
+    while (job := _accepted(client, entrypoint, runtime_env)) is None and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert job is not None, "the cluster accepted no job"
     while not client.get_job_status(job).is_terminal() and time.monotonic() < deadline:
         time.sleep(0.5)
     logs = client.get_job_logs(job)
     assert client.get_job_status(job) == JobStatus.SUCCEEDED, logs
     found: dict[str, dict[str, str]] = json.loads(logs.strip().splitlines()[-1])
     return found
+
+
+def _accepted(client: Any, entrypoint: str, runtime_env: dict[str, Any]) -> str | None:
+    """The job's id, or None while the node's agent is still starting."""
+    try:
+        return str(client.submit_job(entrypoint=entrypoint, runtime_env=runtime_env))
+    except RuntimeError as error:
+        if "No available agent" not in str(error):
+            raise
+        return None
 
 
 @pytest.mark.parametrize(("entrypoint", "with_ours"), [("jobs/look.py", False), ("python jobs/look.py", True)])
@@ -60,6 +73,15 @@ def test_the_snapshot_wins_in_every_process(ray_cluster, repository, entrypoint,
     found = _submitted(ray_cluster, entrypoint, ours | {"working_dir": str(repository)})
     expected = dict.fromkeys(PACKAGES, "snapshot")
     assert found == {"driver": expected, "worker": expected}
+
+
+def test_the_cluster_listens_on_loopback_only(ray_cluster) -> None:
+    """Every port that a process of the cluster listens on is closed to other machines."""
+    (head,) = [p for p in psutil.Process().children() if "start" in p.cmdline()]
+    processes = head.children(recursive=True)
+    addresses = {(p.name(), c.laddr.ip) for p in processes for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+    assert {name for name, _ in addresses} >= {"gcs_server", "raylet"}
+    assert {address for address in addresses if address[1] not in ("127.0.0.1", "::1", "::ffff:127.0.0.1")} == set()
 
 
 def test_without_a_working_directory_the_installed_packages_run(ray_cluster, repository) -> None:

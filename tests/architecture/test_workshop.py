@@ -59,7 +59,7 @@ def test_ci_runs_the_command_of_the_readme() -> None:
     script = ROOT / ".ci/run"
     assert os.access(script, os.X_OK)
     assert subprocess.run(["bash", "-n", str(script)], capture_output=True, timeout=60).returncode == 0
-    assert re.search(r"^ *make test *$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert re.search(r"^ *(\$ )?make test( |$)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def test_an_old_python_is_told_so(bare_env) -> None:

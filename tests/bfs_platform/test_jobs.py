@@ -1,6 +1,9 @@
 """Exit codes of jobs, and how they reach Ray."""
 
 import os
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -84,3 +87,37 @@ def test_a_connected_process_stays_connected(ray_cluster: Any, usual_umask: None
     assert ray.get_runtime_context().gcs_address == ray_cluster.address_info["address"]
     (tmp_path / "secret").write_text("x")
     assert (tmp_path / "secret").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("before", ["pass", "import ray"], ids=["fresh", "imported_before"])
+def test_a_private_cluster_stays_on_this_machine(bare_env: dict[str, str], tmp_path: Path, before: str) -> None:
+    """A job that starts its own cluster listens on 127.0.0.1 alone, on every port of every process."""
+    code = """
+import psutil
+from bfs_platform.jobs import connect_ray
+connect_ray(num_cpus=4)
+import ray
+assert ray.get(ray.remote(lambda: 41).remote()) == 41
+me = psutil.Process()
+ports = [c.laddr for p in (me, *me.children(recursive=True)) for c in p.net_connections("tcp") if c.status == "LISTEN"]
+assert len(ports) > 3, ports
+print(*sorted({port.ip.removeprefix("::ffff:") for port in ports}))
+"""
+    env = {key: value for key, value in bare_env.items() if key != "RAY_ADDRESS"}
+    done = subprocess.run(
+        [sys.executable, "-c", before + code], capture_output=True, text=True, env=env, cwd=tmp_path, timeout=180, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout == "127.0.0.1\n"
+
+
+def test_an_unreachable_cluster_is_the_users_to_correct(bare_env: dict[str, str], tmp_path: Path) -> None:
+    """A RAY_ADDRESS behind which nobody listens is named at once, instead of after minutes of retries."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        env = bare_env | {"RAY_ADDRESS": f"127.0.0.1:{taken.getsockname()[1]}"}
+        code = "from bfs_platform.jobs import connect_ray, run_job; run_job(lambda: connect_ray() or '')"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, cwd=tmp_path, timeout=60, check=False)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("RAY_ADDRESS=127.0.0.1:") and "cannot be reached" in done.stderr

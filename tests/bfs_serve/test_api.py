@@ -12,7 +12,10 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from bfs_model.compositing import composite_u8
 from bfs_serve.coordinator import Limits
+from bfs_serve.layers_api import Admission
+from bfs_serve.problems import Problem, ProblemError
 
 MakePng = Callable[..., bytes]
 Serve = Callable[..., TestClient]
@@ -50,9 +53,8 @@ def test_multipart_and_json_give_the_same_layer(client: TestClient, make_png: Ma
     layer = Image.open(io.BytesIO(base64.b64decode(result["layer_png"])))
     composite = Image.open(io.BytesIO(base64.b64decode(result["composite_png"])))
     assert (layer.mode, layer.size, composite.mode, composite.size) == ("RGBA", (48, 32), "RGB", (48, 32))
-    outside = np.asarray(layer)[..., 3] == 0
-    background = np.asarray(Image.open(io.BytesIO(make_png())))
-    np.testing.assert_array_equal(np.asarray(composite)[outside], background[outside])
+    expected = composite_u8(np.asarray(layer), np.asarray(Image.open(io.BytesIO(make_png()))))
+    np.testing.assert_array_equal(np.asarray(composite), expected)
 
 
 @pytest.mark.parametrize(
@@ -309,6 +311,22 @@ def test_a_full_queue_is_503_with_retry_after(serve: Serve, make_png: MakePng) -
     assert answers[0].status_code == 202
     problem_of(answers[-1], 503)
     assert int(answers[-1].headers["retry-after"]) >= 1
+
+
+def test_requests_right_after_a_refusal_are_not_even_read() -> None:
+    """For a moment, and only when the queue was full."""
+    now = [0.0]
+    admission = Admission(pause_s=0.25, clock=lambda: now[0])
+    admission.check()
+    admission.refused(Problem("unsupported-by-model", "No."))
+    admission.check()
+    admission.refused(Problem("busy", "Full.", retry_after_s=3))
+    now[0] = 0.24
+    with pytest.raises(ProblemError) as caught:
+        admission.check()
+    assert caught.value.problem.retry_after_s == 3
+    now[0] = 0.25
+    admission.check()
 
 
 @pytest.mark.parametrize(

@@ -38,13 +38,13 @@ def test_bad_arguments_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_application_is_a_graph_of_three() -> None:
-    """The sampler takes one order at a time, queues a bounded number, autoscales, and follows its user config."""
+    """The sampler takes one order and the next, queues a bounded number, autoscales, and follows its user config."""
     ingress = build(AppArgs(model="tiny", min_replicas=1, max_replicas=3, max_queued=4, gpus_per_replica=1))._bound_deployment
     coordinator = ingress.init_args[0]._bound_deployment
     sampler = coordinator.init_args[0]._bound_deployment
     assert [d.name for d in (ingress, coordinator, sampler)] == ["ingress", "coordinator", "sampler"]
     config = sampler._deployment_config
-    assert (config.max_ongoing_requests, config.max_queued_requests) == (1, 15)
+    assert (config.max_ongoing_requests, config.max_queued_requests) == (2, 15)
     assert (config.autoscaling_config.min_replicas, config.autoscaling_config.max_replicas) == (1, 3)
     assert sampler.user_config == {"model": "tiny", "follow_s": 30.0} and sampler.ray_actor_options["num_gpus"] == 1
     assert coordinator.num_replicas == 1

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ from bfs_serve.orders import Drawing, ModelInfo, Order, Sampled
 from bfs_serve.problems import Problem
 
 MODEL = ModelInfo("fake", "1" * 64)
+REQUEST: ContextVar[str | None] = ContextVar("request", default=None)
 Script = list[Sampled | Exception]
-DONE: Script = ["started", (1, 1), Drawing(b"layer", b"composite", 7, MODEL, 0.1)]
+DONE: Script = ["started", (1, 1), Drawing(b"layer", 7, MODEL, 0.1)]
 
 
 class ScriptedSampler:
@@ -25,11 +27,13 @@ class ScriptedSampler:
         self.gate.set()
         self.num_open = self.num_attempts = 0
         self.awake = True
+        self.requests_seen: list[str | None] = []
 
     async def sample(self, order: Order) -> AsyncGenerator[Sampled, None]:
         script = self.scripts[min(self.num_attempts, len(self.scripts) - 1)]
         self.num_attempts += 1
         self.num_open += 1
+        self.requests_seen.append(REQUEST.get())
         try:
             await self.gate.wait()
             for item in script:
@@ -67,6 +71,19 @@ def test_events_of_a_job_in_order(order: Order) -> None:
         assert [e.id async for e in coordinator.events("ann", job["id"], after=3)] == [4]
         assert [e.id async for e in coordinator.events("ann", job["id"], after=4)] == []
         assert [e.id async for e in coordinator.events("bob", job["id"])] == []
+
+    run(main)
+
+
+def test_a_job_does_not_belong_to_the_request_that_brought_it(order: Order) -> None:
+    """Serve keeps the current request in context variables and cancels what was started under it."""
+
+    async def main() -> None:
+        sampler = ScriptedSampler(DONE)
+        coordinator = Coordinator(sampler, Limits())
+        REQUEST.set("the request")
+        await coordinator.wait("ann", (await submit(coordinator, order))["id"], 5)
+        assert sampler.requests_seen == [None]
 
     run(main)
 

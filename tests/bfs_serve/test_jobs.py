@@ -25,7 +25,7 @@ def clock() -> Clock:
 
 
 def drawing(num_bytes: int = 10) -> Drawing:
-    return Drawing(b"l" * (num_bytes - 5), b"c" * 5, 7, ModelInfo("fake", "1" * 64), 0.5)
+    return Drawing(b"l" * num_bytes, 7, ModelInfo("fake", "1" * 64), 0.5)
 
 
 def finished(store: JobStore, order: Order, job_id: str, num_bytes: int = 10) -> Job:

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bfs_model.compositing import composite_u8
 from bfs_model.errors import BadInput
 from bfs_serve.fake import FakeEngine
 from bfs_serve.orders import Canceled, Drawing, Generation, ModelInfo, Order, Sampled
@@ -34,16 +33,15 @@ def pixels(png: bytes) -> np.ndarray:
 
 
 def test_an_order_is_drawn_step_by_step(order: Order) -> None:
-    """started, one (step, steps) per step, the drawing: a full-size layer, and Eq. 1 of it as composite."""
+    """started, one (step, steps) per step, the drawing: a full-size layer, clear outside the box."""
 
     async def main() -> None:
         items = await all_of(await sampler_of(), order)
         assert items[:-1] == ["started", (1, 3), (2, 3), (3, 3)]
         drawing = items[-1]
         assert isinstance(drawing, Drawing) and drawing.seed == 7 and drawing.warnings == ()
-        layer, background = pixels(drawing.layer_png), pixels(order.background)
+        layer = pixels(drawing.layer_png)
         assert layer.shape == (32, 48, 4) and layer[:4, :, 3].max() == 0 and layer[16, 24, 3] == 255
-        np.testing.assert_array_equal(pixels(drawing.composite_png), composite_u8(layer, background))
 
     asyncio.run(main())
 
@@ -88,7 +86,7 @@ class BlankEngine(FakeEngine):
 
     def generate(self, background: Image.Image, *arguments: Any) -> Generation:
         size = (1, 1) if arguments[1] == "wrong" else background.size
-        return Generation(Image.new("RGBA", size), background, 7, "blank")
+        return Generation(Image.new("RGBA", size), 7)
 
 
 def test_an_empty_layer_is_marked_and_a_wrong_one_not_delivered(order: Order) -> None:

@@ -43,9 +43,9 @@ def test_a_reader_that_leaves_closes_the_source() -> None:
         waiting.cancel()
         await asyncio.wait([waiting])
         await reader.aclose()
+        assert closed == [True] and waiting.cancelled()
 
     asyncio.run(asyncio.wait_for(main(), 5))
-    assert closed == [True]
 
 
 @pytest.mark.parametrize(("header", "number"), [(None, 0), ("", 0), ("3", 3), ("-1", 0), ("x", 0), ("9" * 30, 0), ("٣", 0)])

@@ -45,4 +45,7 @@ def _options(
 
 def main() -> None:
     """The console script `bfs`. Exit codes: 0, 1 failure, 2 bad input, 130 interrupted."""
+    from bfs_platform.jobs import name_accelerator
+
+    name_accelerator()
     sys.exit(app())

@@ -6,7 +6,7 @@ later read starts from the nearest state before it. Reads in listing order go on
 
 import tarfile
 import zlib
-from bisect import bisect_right, insort
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +17,8 @@ from typing import Any
 GZIP_MAGIC = b"\x1f\x8b"
 SPACING = 64 * 2**20
 CHUNK = 256 * 2**10
+# A few kilobytes can unpack to gigabytes: no step gives more than this.
+MAX_STEP = 4 * 2**20
 MAX_CURSORS = 6
 
 
@@ -88,15 +90,18 @@ class _State:
         while True:
             if self.engine.eof:
                 # Gzip members may follow each other; zero bytes after the last are padding.
-                self.rest = (self.engine.unused_data or self.rest).lstrip(b"\0") or self._more(file)
-                if not self.rest:
-                    return b""
-                self.engine = zlib.decompressobj(wbits=31)
+                rest = self.engine.unused_data.lstrip(b"\0")
+                while not rest:
+                    data = self._more(file)
+                    if not data:
+                        return b""
+                    rest = data.lstrip(b"\0")
+                self.rest, self.engine = rest, zlib.decompressobj(wbits=31)
             data = self.rest or self._more(file)
-            self.rest = b""
             if not data:
                 raise EOFError(f"{file.name} is cut off")
-            out = self.engine.decompress(data)
+            out = self.engine.decompress(data, MAX_STEP)
+            self.rest = self.engine.unconsumed_tail
             if out:
                 self.position += len(out)
                 return out
@@ -113,7 +118,7 @@ class GzipReader:
 
     def __init__(self, path: Path, spacing: int = SPACING) -> None:
         self.path, self.spacing = path, spacing
-        self._saved: list[tuple[int, int, _State]] = [(0, 0, _State())]
+        self._saved: list[tuple[int, _State]] = [(0, _State())]
         # Where a read ended → its state and the output that came after what was asked for.
         self._cursors: OrderedDict[int, tuple[_State, int, bytes]] = OrderedDict()
 
@@ -139,8 +144,8 @@ class GzipReader:
         behind = [end for end, (_, start, _) in self._cursors.items() if saved[0] < start <= offset]
         if behind:
             return self._cursors.pop(max(behind))
-        return saved[2].copy(), saved[0], b""
+        return saved[1].copy(), saved[0], b""
 
     def _save(self, state: _State) -> None:
         if state.position >= self._saved[-1][0] + self.spacing:
-            insort(self._saved, (state.position, len(self._saved), state.copy()))
+            self._saved.append((state.position, state.copy()))

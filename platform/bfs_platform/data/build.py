@@ -8,6 +8,7 @@ from typing import Any
 
 from bfs_model import bundle, integrity
 from bfs_model.errors import BadInput
+from bfs_platform.data.encode import UNUSED
 from bfs_platform.data.finish import KIND, BuildFailed, check_reject_rate, commit, write_rejects
 from bfs_platform.data.plan import Plan, Unit, list_rows, make_plan
 from bfs_platform.data.record import digest_of
@@ -52,9 +53,16 @@ def check_licence(sources: Iterable[Source], commercial: bool) -> None:
 
 
 def base_of(name: str) -> dict[str, str]:
-    """Name and content hash of a bundle or model. A folder is known by its last name: the same bundle elsewhere is the same."""
+    """Name and content hash of a bundle or model, whose encoders are checked here, before the first record is read.
+
+    A folder is known by its last name: the same bundle elsewhere is the same.
+    """
     path = bundle.locate(name)
-    return {"name": name if name == "tiny" else path.name, "content_hash": bundle.content_hash(name)}
+    manifest = integrity.read_manifest(path)
+    for entry in manifest["files"]:
+        if entry["path"].split("/")[0] not in UNUSED:
+            integrity.verify_file(path, entry)
+    return {"name": name if name == "tiny" else path.name, "content_hash": manifest["content_hash"]}
 
 
 def _collect(workspace: Workspace, plan: Plan, spec: DataSpec, stream: Stream) -> list[Receipt]:
@@ -88,7 +96,7 @@ def _ray_stream(source: Source, spec: DataSpec, output: Path, base: str) -> Stre
         from bfs_platform.jobs import connect_ray
 
         connect_ray()
-        yield from run_stream(units, spec, source.root, output, base if spec.encode.enabled else None)
+        yield from run_stream(units, spec, source.folder, output, base if spec.encode.enabled else None)
 
     return stream
 
@@ -153,7 +161,7 @@ def in_process(source: Source, spec: DataSpec, output: Path, base: str = "tiny",
 
             encoder = Encoder(spec.encode, base, components)
         for unit in units:
-            draft = compose_unit(unit, source.root, composer)
+            draft = compose_unit(unit, source.folder, composer)
             yield finish_unit(encoder(draft) if encoder else draft, Workspace(output))
 
     return stream

@@ -25,6 +25,8 @@ class Components(Protocol):
 
     def encode_prompt(self, prompts: list[str]) -> tuple[Any, Any]: ...
 
+    def to(self, device: str) -> Any: ...
+
 
 def load_components(base: str) -> Components:
     """The encoders of `base` (a bundle or a model), without its transformer where that is possible."""
@@ -50,8 +52,8 @@ class Encoder:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         if self.device == "cpu":
             torch.set_num_threads(1)
-        elif components is None:
-            self.pipe.to(self.device)  # type: ignore[attr-defined]
+        else:
+            self.pipe.to(self.device)
 
     def __call__(self, draft: Draft) -> Draft:
         """`draft` with means and standard deviations of the three latents, and the text embeddings."""

@@ -59,7 +59,7 @@ def make_plan(source: Source, rows: list[Row], spec: DataSpec, base: dict[str, s
     content_hash = manifest["content_hash"] if manifest else listing
     identity = digest_of([STAGES_VERSION, {name: version(name) for name in LIBRARIES}, spec.content(), base])
     units = tuple(
-        Unit(shard, group, digest_of([identity, [[row.to_json(), _stamp(source.root, row)] for row in group]]))
+        Unit(shard, group, digest_of([identity, [[row.to_json(), _stamp(source.folder, row)] for row in group]]))
         for shard, group in enumerate(_groups(rows, spec.records_per_shard))
     )
     about = {"name": source.name, "licence": source.licence.name, "content_hash": content_hash}

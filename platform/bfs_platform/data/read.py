@@ -1,22 +1,30 @@
 """Bytes of one part of a record, wherever they lie, checked against the source's manifest when it has one."""
 
 import hashlib
+import zlib
+from functools import lru_cache
 from pathlib import Path
 
+import pyarrow as pa
+
+from bfs_platform.data.archive import read_piece
+from bfs_platform.data.columns import read_cell
 from bfs_platform.data.record import Part, Reason, Reject
 
 MAX_BYTES = 256 * 2**20
 
 
 def read_part(root: Path, part: Part) -> bytes:
-    """The bytes of `part` below `root` (resolved). Raises `Reject`: missing, damaged (its sha256 differs), too large, or unreadable."""
+    """The bytes of `part` below `root`. Raises `Reject`: missing, damaged (its sha256 differs), too large, or unreadable."""
     path = _inside(root, part.path)
     try:
-        data = _from_file(path)
+        data = _READERS[part.container](path, part)
     except FileNotFoundError:
         raise Reject(Reason.MISSING, f"{part.path} does not exist") from None
     except OSError as error:
         raise Reject(Reason.UNREADABLE, f"{part.path}: {error.strerror or error}") from None
+    except (EOFError, zlib.error, pa.ArrowException) as error:
+        raise Reject(Reason.UNREADABLE, f"{part.path}: {error}") from None
     if part.sha256 is not None and hashlib.sha256(data).hexdigest() != part.sha256:
         raise Reject(Reason.DAMAGED, f"{part.path}: its sha256 is not the one in the source's manifest")
     return data
@@ -25,12 +33,40 @@ def read_part(root: Path, part: Part) -> bytes:
 def _inside(root: Path, relative: str) -> Path:
     """A path that stays below `root`: a list of records from elsewhere must not name other files of this machine."""
     path = (root / relative).resolve()
-    if not path.is_relative_to(root):
+    if not path.is_relative_to(_resolved(root)):
         raise Reject(Reason.UNREADABLE, f"{relative} leads out of the source")
     return path
 
 
-def _from_file(path: Path) -> bytes:
-    if path.stat().st_size > MAX_BYTES:
-        raise Reject(Reason.TOO_LARGE, f"{path.name} is larger than {MAX_BYTES // 2**20} MiB")
+@lru_cache(maxsize=64)
+def _resolved(root: Path) -> Path:
+    return root.resolve()
+
+
+def _from_file(path: Path, part: Part) -> bytes:
+    _check_size(path.stat().st_size, part)
     return path.read_bytes()
+
+
+def _from_tar(path: Path, part: Part) -> bytes:
+    _check_size(part.size, part)
+    return read_piece(path, part.offset, part.size)
+
+
+def _from_parquet(path: Path, part: Part) -> bytes:
+    try:
+        data = read_cell(path, part.row, part.column)
+    except (IndexError, KeyError) as error:
+        raise Reject(Reason.MISSING, f"{part.path} has no {error}") from None
+    if not data:
+        raise Reject(Reason.MISSING, f"{part.path}: {part.column} of row {part.row} is empty")
+    _check_size(len(data), part)
+    return data
+
+
+def _check_size(num_bytes: int, part: Part) -> None:
+    if num_bytes > MAX_BYTES:
+        raise Reject(Reason.TOO_LARGE, f"{part.path} holds a picture larger than {MAX_BYTES // 2**20} MiB")
+
+
+_READERS = {"file": _from_file, "tar": _from_tar, "parquet": _from_parquet}

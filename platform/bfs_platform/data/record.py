@@ -62,8 +62,9 @@ class Part:
 class Row:
     """One record before its bytes are read: small, and the only thing that travels between processes.
 
-    `parts` are named composite, background, object_mask, effect_mask or foreground. `problem` is set when the listing
-    itself is faulty there: such a row becomes a reject.
+    `parts` are named composite, background, object_mask, effect_mask, foreground or shadow_free. `problem` is set when the listing
+    itself is faulty there: such a row becomes a reject. `same_aspect` allows parts of other sizes than the composite's, as long
+    as they show the same frame.
     """
 
     id: str
@@ -72,10 +73,11 @@ class Row:
     score: float | None = None
     box: tuple[int, int, int, int] | None = None
     problem: str | None = None
+    same_aspect: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON, without what is not set."""
-        known = {key: value for key, value in asdict(self).items() if value not in (None, "", {})}
+        known = {key: value for key, value in asdict(self).items() if value not in (None, "", {}, False)}
         return known | {"parts": {name: _brief(part) for name, part in sorted(self.parts.items())}}
 
     @classmethod
@@ -98,6 +100,7 @@ class Record:
     object_mask: np.ndarray
     effect_mask: np.ndarray | None = None
     foreground: np.ndarray | None = None
+    shadow_free: np.ndarray | None = None
 
 
 def seed_of(*key: object) -> int:

@@ -32,6 +32,13 @@ class MattingSpec(Spec):
     max_band: Annotated[int, Field(ge=1)] = 24
 
 
+class BackgroundSpec(Spec):
+    """Where the clean background comes from. `margin` is how far the filled region reaches, in units of √(object's area)."""
+
+    kind: Literal["dataset", "harmonic"] = "dataset"
+    margin: Annotated[float, Field(ge=0)] = 0.15
+
+
 class ShadowSpec(Spec):
     """Which shadow provider augments the layers of stage 1."""
 
@@ -67,6 +74,7 @@ class DataSpec(Spec):
     max_records: Annotated[int, Field(ge=1)] | None = None
     max_reject_rate: Fraction = 0.05
     checks: CheckSpec = CheckSpec()
+    background: BackgroundSpec = BackgroundSpec()
     matting: MattingSpec = MattingSpec()
     shadow: ShadowSpec = ShadowSpec()
     encode: EncodeSpec = EncodeSpec()

@@ -48,7 +48,7 @@ def track(output: Path, root: Path, results: dict[str, Any], spec: EvaluationSpe
     Metrics stand under `eval/`, the output under `evaluation/`.
     """
     from bfs_platform.registry.evaluation import attach_evaluation
-    from bfs_platform.registry.store import Reference, is_reference
+    from bfs_platform.registry.store import Reference, Unreachable, is_reference
     from bfs_platform.tracking.run import Run
 
     model = results["model"]
@@ -65,7 +65,10 @@ def track(output: Path, root: Path, results: dict[str, Any], spec: EvaluationSpe
     rest = "." if delivered else "; the rest is buffered until it answers."
     print(f"Logged to MLflow run {run.run_id} at {run.uri}{rest}", file=sys.stderr)
     if is_reference(model["uri"]):
-        attach_evaluation(Reference.parse(model["uri"]), output)
+        try:
+            attach_evaluation(Reference.parse(model["uri"]), output)
+        except Unreachable as error:  # the evaluation itself is done and committed
+            print(f"{error} The figures can be attached at promotion with --evaluation {output}.", file=sys.stderr)
 
 
 def _parser() -> JobParser:
@@ -98,6 +101,8 @@ def _model(name: str) -> tuple[str, dict[str, Any]]:
     pinned = pin(name)
     folder = resolve(pinned)
     facts = describe(folder)
+    if facts["base"]:
+        facts["base"] = facts["base"] | {"name": _portable(str(facts["base"]["name"]))}
     return (str(folder) if str(folder) == "tiny" else str(locate(folder).resolve())), {"uri": _portable(pinned), **facts}
 
 

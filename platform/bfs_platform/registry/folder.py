@@ -37,7 +37,8 @@ def check_listing(manifest: dict[str, Any]) -> dict[str, Any]:
     """Check what a manifest says before any of its files is touched: paths that stay inside, allowed kinds, a base."""
     for entry in manifest["files"]:
         path = PurePosixPath(entry["path"])
-        if path.is_absolute() or ".." in path.parts or "\\" in entry["path"] or any(part.startswith(".") for part in path.parts):
+        # A leading dot covers `..` as well as hidden files.
+        if path.is_absolute() or "\\" in entry["path"] or any(part.startswith(".") for part in path.parts):
             raise IntegrityError("file", entry["path"], "is not a plain path inside the model", "build the model again")
         if path.suffix not in ALLOWED_SUFFIXES:
             raise IntegrityError("file", entry["path"], f"is none of {', '.join(ALLOWED_SUFFIXES)}", "a model holds no code and no pickles")

@@ -89,7 +89,6 @@ def _download(registry: Registry, version: "ModelVersion", content_hash: str, fi
             for entry in manifest["files"]:
                 download(entry["path"])
                 check_file(staging, entry)
-        check_folder(staging)
         _publish(staging, final, content_hash)
     finally:
         shutil.rmtree(staging, ignore_errors=True)

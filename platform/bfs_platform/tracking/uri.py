@@ -6,6 +6,7 @@ Everything is absolute: Ray starts workers in other directories, and a relative 
 import logging
 import os
 import warnings
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -65,6 +66,12 @@ def connect(uri: str | None = None) -> "MlflowClient":
     uri = checked_uri(uri) if uri else tracking_uri()
     for key, value in _CLIENT_ENVIRONMENT.items():
         os.environ.setdefault(key, value)
+    return _client(uri, os.getpid())
+
+
+@lru_cache(maxsize=8)
+def _client(uri: str, pid: int) -> "MlflowClient":
+    """One client per store and process: a new one reads the whole schema again, and connections do not survive a fork."""
     from filelock import FileLock
     from mlflow import MlflowClient
 

@@ -1,7 +1,6 @@
 """From rows of a data set to tensors."""
 
 import io
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +9,6 @@ from PIL import Image
 from torch import Tensor
 
 from bfs_model import draws, encoding
-from bfs_model.errors import BadInput
 from bfs_model.latents import box_masks
 from bfs_model.objectives import LatentBatch
 
@@ -55,12 +53,3 @@ def decode_png(data: bytes) -> np.ndarray:
     """Float image [H, W, C] in [0, 1] of a PNG that the project wrote."""
     image = Image.open(io.BytesIO(data))
     return np.asarray(image.convert("RGBA" if image.mode == "RGBA" else "RGB"), np.float32) / 255
-
-
-def require(datasets: "dict[str, Dataset]", names: Sequence[str]) -> None:
-    """Raise `BadInput` when a data set that the network trains on was not given."""
-    stages = {"synthetic": "stage-1", "natural": "stage-2"}
-    for name in names:
-        if name not in datasets:
-            raise BadInput("dataset", ", ".join(datasets) or "none", f"lacks the {stages[name]} set", f"add --dataset with the output of build_{stages[name].replace('-', '')}.py")
-

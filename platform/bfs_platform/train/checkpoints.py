@@ -69,6 +69,8 @@ def newest(output: Path, fit: dict[str, Any]) -> Path | None:
             continue
         for key, value in fit.items():
             if body.get(key) != value:
-                raise IntegrityError("output", output, f"holds a run with another {key}", "choose another output, or repeat the recipe and settings")
+                raise IntegrityError(
+                    "output", output, f"holds a run with another {key}", "choose another output, or repeat the recipe and settings"
+                )
         return directory
     return None

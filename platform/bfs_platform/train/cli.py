@@ -24,7 +24,7 @@ def training_job(recipe: str, description: str, argv: list[str] | None = None) -
         spec = resolve(arguments.recipe, arguments.set, TrainSpec)
         base = arguments.base
         if base.startswith("models:/"):
-            from bfs_platform.registry import resolve as resolve_model
+            from bfs_platform.registry.resolve import resolve as resolve_model
 
             base = str(resolve_model(base))
         return fit(spec, base, arguments.dataset, Path(arguments.output), dry_run=arguments.dry_run)

@@ -25,7 +25,8 @@ def wrap(module: nn.Module, spec: TrainSpec) -> Any:
     deepspeed = _deepspeed()
     names = trainable_names(module)
     parameters = [p for p in module.parameters() if p.requires_grad]
-    adamw = torch.optim.AdamW(parameters, lr=spec.optimizer.lr, betas=spec.optimizer.betas, eps=spec.optimizer.eps, weight_decay=spec.optimizer.weight_decay)
+    o = spec.optimizer
+    adamw = torch.optim.AdamW(parameters, lr=o.lr, betas=o.betas, eps=o.eps, weight_decay=o.weight_decay)
     engine, *_ = deepspeed.initialize(model=module, model_parameters=parameters, optimizer=adamw, config=_config(spec))
     if trainable_names(engine.module) != names:
         raise RuntimeError("DeepSpeed changed the set of trainable parameters")
@@ -60,7 +61,8 @@ def weights(engine: Any) -> dict[str, Tensor]:
     out = {}
     for name, parameter in engine.module.named_parameters():
         if parameter.requires_grad:
-            full = safe_get_full_fp32_param(parameter) if hasattr(parameter, "_hp_mapping") or hasattr(parameter, "ds_id") else parameter.data
+            sharded = hasattr(parameter, "_hp_mapping") or hasattr(parameter, "ds_id")
+            full = safe_get_full_fp32_param(parameter) if sharded else None
             out[name] = (parameter.data if full is None else full).detach().float().cpu().clone()
     return out
 

@@ -3,12 +3,13 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from bfs_model import bundle, integrity
 from bfs_model.errors import BadInput
 from bfs_platform.config import dump
 from bfs_platform.jobs import connect_ray
+from bfs_platform.train.networks.spec import Network, SharingSpec
 from bfs_platform.train.spec import TrainSpec
 from bfs_platform.train.worker import run_worker
 
@@ -21,7 +22,8 @@ def fit(spec: TrainSpec, base: str, datasets: Sequence[str | Path], output: Path
     """Train `spec.network` on top of `base` and return the path of the manifest of the result.
 
     Args:
-        base: a bundle or model, or `fresh` for a small untrained bundle; datasets: directories built by the data jobs, their manifests say which stage they are.
+        base: a bundle or model, or `fresh` for a small untrained bundle.
+        datasets: directories built by the data jobs; their manifests say which stage they are.
         output: directory of the run; a run that was interrupted there continues from its newest good checkpoint.
         dry_run: check all inputs and return the path that would be written.
     Raises: `BadInput` for anything that is missing or does not fit, before a worker starts.
@@ -39,8 +41,15 @@ def fit(spec: TrainSpec, base: str, datasets: Sequence[str | Path], output: Path
     facts = _facts(spec, base, manifests)
     run = _start_run(spec, output, manifests)
     facts["training"]["run_id"] = run.run_id
-    config = {"spec": spec.model_dump(mode="json"), "recipe": spec.recipe_name or spec.network.kind, "base": _absolute(base), "datasets": by_name}
-    config |= {"output": str(output), "facts": facts, "tracking": {"run_id": run.run_id, "uri": run.uri}}
+    config = {
+        "spec": spec.model_dump(mode="json"),
+        "recipe": spec.recipe_name or spec.network.kind,
+        "base": _absolute(base),
+        "datasets": by_name,
+        "output": str(output),
+        "facts": facts,
+        "tracking": {"run_id": run.run_id, "uri": run.uri},
+    }
     try:
         manifest = Path(_run(spec, config, output))
     except BaseException:
@@ -60,14 +69,14 @@ def _run(spec: TrainSpec, config: dict[str, Any], output: Path) -> str:
     from ray.train.torch import TorchConfig, TorchTrainer
 
     connect_ray()
-    trainer = TorchTrainer(
-        run_worker,
+    trainer: Any = TorchTrainer(
+        cast(Any, run_worker),
         train_loop_config=config,
         scaling_config=ScalingConfig(num_workers=spec.num_workers, use_gpu=spec.use_gpu),
         torch_config=TorchConfig(timeout_s=600),
         run_config=RunConfig(name="ray", storage_path=str(output), failure_config=FailureConfig(max_failures=spec.max_failures)),
     )
-    result = trainer.fit()
+    result: Any = trainer.fit()
     if result.return_value is None:
         raise RuntimeError("training ended without a result")
     return str(result.return_value)
@@ -91,18 +100,20 @@ def _check_fit(spec: TrainSpec, base: str, manifests: dict[str, dict[str, Any]])
             raise BadInput("dataset", directory, "is empty", "build it from more records")
         if spec.network.kind in _ENCODED and not manifest["body"]["encoded"]:
             raise BadInput("dataset", directory, "holds pixels only", "build it with --set encode=true")
-    by_name = _by_name(manifests)
-    needed = {"rgb_vae": ["natural"], "backbone": ["natural"], "rgba_vae": ["synthetic"], "compositor": ["synthetic"]}
-    if spec.network.kind == "sharing":
+    given = _by_name(manifests)
+    for stage, name in _DATA_OF_STAGE.items():
+        if name in data_of(spec.network) and name not in given:
+            remedy = f"add --dataset with the output of build_stage{stage}.py"
+            raise BadInput("dataset", ", ".join(given.values()), f"lacks the stage-{stage} set", remedy)
+
+
+def data_of(network: Network) -> list[str]:
+    """Names of the data sets that a network trains on."""
+    if isinstance(network, SharingSpec):
         from bfs_platform.train.networks.sharing import options_of
 
-        names = [option.data for option in options_of(spec.network)]
-    else:
-        names = needed[spec.network.kind]
-    for name in names:
-        if name not in by_name:
-            stage = {v: k for k, v in _DATA_OF_STAGE.items()}[name]
-            raise BadInput("dataset", ", ".join(by_name.values()), f"lacks the stage-{stage} set", f"add --dataset with the output of build_stage{stage}.py")
+        return [option.data for option in options_of(network)]
+    return ["natural" if network.kind in ("rgb_vae", "backbone") else "synthetic"]
 
 
 def _fresh_base(datasets: list[str], output: Path, seed: int) -> str:
@@ -129,9 +140,14 @@ def _prepare(output: Path, spec: TrainSpec) -> None:
 
 
 def _facts(spec: TrainSpec, base: str, manifests: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    data = [{"stage": m["body"]["stage"], "content_hash": m["content_hash"], "num_records": m["body"]["num_records"]} for m in manifests.values()]
+    data = [{"stage": m["body"]["stage"], **_named(m)} for m in manifests.values()]
     licences = sorted({source["licence"] for m in manifests.values() for source in m["body"].get("sources", [])})
-    return {"training": {**spec.resolved(), "started_from": bundle.content_hash(base), "datasets": data, "licences": licences}}
+    training = {**spec.resolved(), "started_from": bundle.content_hash(base), "datasets": data, "licences": licences}
+    return {"training": training}
+
+
+def _named(manifest: dict[str, Any]) -> dict[str, Any]:
+    return {"content_hash": manifest["content_hash"], "num_records": manifest["body"]["num_records"]}
 
 
 def _start_run(spec: TrainSpec, output: Path, manifests: dict[str, dict[str, Any]]) -> Any:

@@ -18,7 +18,9 @@ class NonFiniteLoss(RuntimeError):
     """The loss is NaN or infinite. Raised on all ranks before the update, so the weights are still good."""
 
 
-def train(task: Task, wrapped: Any, spec: TrainSpec, output: Path, facts: dict[str, Any], start: int, rank: int, reporter: Reporter) -> None:
+def train(
+    task: Task, wrapped: Any, spec: TrainSpec, output: Path, facts: dict[str, Any], start: int, rank: int, reporter: Reporter
+) -> None:
     """Run steps `start` … `spec.num_steps` of this rank, with checkpoints, metrics and samples along the way."""
     positions = positions_before(task.data, start)
     for step in range(start, spec.num_steps):

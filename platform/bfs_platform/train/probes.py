@@ -23,7 +23,15 @@ def probe_sheet(pipe: Any, dataset: "Dataset", count: int = 4, steps: int | None
         background = Image.open(io.BytesIO(png)).convert("RGB")
         out = pipe(background, tuple(int(v) for v in box), str(caption), seed=i, num_inference_steps=steps, decode_branch=True)
         layer = out.foregrounds[0]
-        rows.append([_with_box(background, box), out.branch_composites[0], checkerboard(np.asarray(layer)), layer.getchannel("A"), out.composites[0]])
+        rows.append(
+            [
+                _with_box(background, box),
+                out.branch_composites[0],
+                checkerboard(np.asarray(layer)),
+                layer.getchannel("A"),
+                out.composites[0],
+            ]
+        )
     return grid(rows)
 
 

@@ -22,7 +22,9 @@ class Reporter:
         if self.output is None:
             return
         shown = "  ".join(f"{k} {v:.4g}" for k, v in values.items())
-        print(f"{self.label} {step}/{self.num_steps}  {data}  {shown}", file=sys.stderr, flush=True)
+        # Ray Train replaces `print` in its workers by one that says everything twice.
+        sys.stderr.write(f"{self.label} {step}/{self.num_steps}  {data}  {shown}\n")
+        sys.stderr.flush()
         line: dict[str, Any] = {"step": step, "data": data, **values}
         with (self.output / "losses.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")

@@ -58,7 +58,13 @@ def build_task(spec: TrainSpec, base: str, dataset_dirs: dict[str, str]) -> Any:
     from bfs_platform.train.networks.compositor import CompositorTask
     from bfs_platform.train.networks.sharing import SharingTask
 
-    tasks: dict[str, Any] = {"sharing": SharingTask, "rgb_vae": RgbVaeTask, "rgba_vae": RgbaVaeTask, "backbone": BackboneTask, "compositor": CompositorTask}
+    tasks: dict[str, Any] = {
+        "sharing": SharingTask,
+        "rgb_vae": RgbVaeTask,
+        "rgba_vae": RgbaVaeTask,
+        "backbone": BackboneTask,
+        "compositor": CompositorTask,
+    }
     datasets = {name: open_dataset(Path(directory)) for name, directory in dataset_dirs.items()}
     return tasks[spec.network.kind](spec, spec.network, base, datasets)
 

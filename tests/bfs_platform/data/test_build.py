@@ -256,3 +256,18 @@ def test_max_records_takes_the_first(rorem_seven: Path, tmp_path: Path, pixel_sp
     hashes = [{f["path"]: f["sha256"] for f in integrity.verify(tmp_path / name)["files"]} for name in ("all", "some")]
     assert hashes[0]["shards/part-00000.parquet"] == hashes[1]["shards/part-00000.parquet"]
     assert len(open_dataset(tmp_path / "some")) == 4
+
+
+def test_a_damaged_base_is_an_error_before_any_work(rorem_seven: Path, tmp_path: Path, encoded_spec: DataSpec, bundle_path: Path) -> None:
+    """One flipped bit in an encoder's weights is noticed before the first record is read; the transformer is not even hashed."""
+    import shutil
+
+    base = Path(shutil.copytree(bundle_path, tmp_path / "base"))
+    (next((base / "transformer").glob("*.safetensors"))).write_bytes(b"not read")
+    weights = next((base / "rgba_vae").glob("*.safetensors"))
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(integrity.IntegrityError, match="rgba_vae.*is damaged"):
+        run(rorem_seven, tmp_path / "out", encoded_spec, base=str(base))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["base"]

@@ -44,7 +44,7 @@ def finish(root: Path, output: Path, env: dict[str, str]) -> str:
 
 
 def test_killed_five_times_ends_in_the_same_hash(rorem: Callable[..., Path], tmp_path: Path, bare_env: dict[str, str]) -> None:
-    """One build killed five times, each at another moment: never a readable half, in the end the undisturbed hash, no shard made in vain."""
+    """One build killed five times at different moments: never a readable half, in the end the undisturbed hash."""
     root, output = rorem(24), tmp_path / "out"
     env = bare_env | {"OMP_NUM_THREADS": "1"}
     undisturbed = finish(root, tmp_path / "whole", env)

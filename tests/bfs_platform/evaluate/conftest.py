@@ -13,6 +13,7 @@ from bfs_model import integrity
 
 SIDE = 24
 MakeSource = Callable[..., Path]
+Meta = dict[str, Any] | None
 
 
 def scene(index: int) -> dict[str, np.ndarray]:
@@ -32,7 +33,9 @@ def scene(index: int) -> dict[str, np.ndarray]:
 def make_source(tmp_path: Path) -> MakeSource:
     """Write `num` scenes; `extras` also writes captions, boxes, effects and materials, `sealed` a manifest."""
 
-    def make(num: int = 3, *, extras: bool = True, sealed: bool = False, folder: str = "source", meta: dict[str, Any] | None = None) -> Path:
+    def make(
+        num: int = 3, *, extras: bool = True, sealed: bool = False, folder: str = "source", meta: dict[str, str] | None = None
+    ) -> Path:
         root = tmp_path / folder
         records = []
         for index in range(num):

@@ -9,9 +9,12 @@ import pytest
 from bfs_model import integrity
 from bfs_model.errors import BadInput
 from bfs_platform.evaluate import job
+from bfs_platform.evaluate.spec import EvaluationSpec
 from bfs_platform.jobs import exit_code
+from bfs_platform.registry import evaluation
 from bfs_platform.registry.promote import promote
 from bfs_platform.registry.register import register
+from bfs_platform.registry.store import Reference, Unreachable
 from bfs_platform.tracking.uri import connect
 
 # Ray Data's own defaults use options that it deprecates.
@@ -118,11 +121,21 @@ def test_bad_input_is_one_line(store_uri, make_source, model, tmp_path, capsys, 
     assert not (tmp_path / "out").exists()
 
 
+def test_figures_wait_while_the_registry_is_away(store_uri, make_source, model, tmp_path, monkeypatch, capsys) -> None:
+    """The evaluation is done; that its version cannot be told now is a line with the remedy, not a failure."""
+
+    def away(*_: object) -> None:
+        raise Unreachable("registry", store_uri, "cannot be reached", "check it")
+
+    monkeypatch.setattr(evaluation, "attach_evaluation", away)
+    figures = {"systems": {"model": {}}, "failed_fraction": 0, "list": {"hash": "L"}}
+    results = {"model": {"uri": "models:/bfs/1", "kind": "model", "content_hash": "f" * 64}, **figures}
+    job.track(model, make_source(1), results, EvaluationSpec(), None)
+    assert f"cannot be reached; check it. The figures can be attached at promotion with --evaluation {model}" in capsys.readouterr().err
+
+
 def test_an_evaluation_of_another_model_is_not_attached(store_uri, model, tmp_path) -> None:
     """Figures are only believed for the content that they were measured on."""
-    from bfs_platform.registry.evaluation import attach_evaluation
-    from bfs_platform.registry.store import Reference
-
     version = register(model)
     results = {"model": {"content_hash": "f" * 64}, "systems": {"model": {}}, "failed_fraction": 0, "list": {"hash": "L"}, "num_samples": 1}
     folder = tmp_path / "evaluation"
@@ -130,4 +143,4 @@ def test_an_evaluation_of_another_model_is_not_attached(store_uri, model, tmp_pa
     (folder / "metrics.json").write_text(json.dumps(results))
     integrity.write_manifest(folder, "evaluation", {})
     with pytest.raises(BadInput, match="is of model ffffffffffff, not of models:/bfs/1"):
-        attach_evaluation(Reference("bfs", version), folder)
+        evaluation.attach_evaluation(Reference("bfs", version), folder)

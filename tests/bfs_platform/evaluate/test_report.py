@@ -73,8 +73,9 @@ def test_texts_are_only_texts(report) -> None:
 def test_the_report_says_what_was_measured(report) -> None:
     """Model, list, seed, systems, groups, failures and the figures of each record are on the page."""
     text = " ".join(Page(report.read_text(encoding="utf-8")).text.split())
-    for words in ("models:/bfs/7 (abababababab)", "tiny (cdcdcdcdcdcd)", "3 records (", "2 of 3 records evaluated, 1 failed", "the model's own"):
+    for words in ("models:/bfs/7 (abababababab)", "tiny (cdcdcdcdcdcd)", "3 records (", "the model's own"):
         assert words in text, words
+    assert "2 of 3 records evaluated, 1 failed" in text
     assert "By material" in text and "glass" in text and "metal" in text
     assert "the fake was asked to fail" in text
     assert "α > 0.05" in text and "torch 2." in text

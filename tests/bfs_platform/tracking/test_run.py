@@ -188,15 +188,13 @@ def test_a_refused_value_is_dropped_with_a_warning(store_uri, caplog) -> None:
     assert run.num_buffered == 0 and history(store_uri, run.run_id, "loss") == [(1, 1.0)]
 
 
-def test_a_wrong_address_is_told_at_the_start(monkeypatch, tmp_path) -> None:
+def test_a_wrong_address_is_told_at_the_start(store_uri) -> None:
     """A deleted experiment is the user's mistake and must not be buffered for ever."""
-    monkeypatch.setenv("BFS_HOME", str(tmp_path))
-    uri = f"sqlite:///{tmp_path / 'm.db'}"
-    run = Run.start("doomed", "first", uri=uri)
-    client = connect(uri)
+    run = Run.start("doomed", "first")
+    client = connect(store_uri)
     client.delete_experiment(client.get_run(run.run_id).info.experiment_id)
     with pytest.raises(BadInput, match="experiment=doomed"):
-        Run.start("doomed", "second", uri=uri)
+        Run.start("doomed", "second")
 
 
 def test_a_port_where_nobody_listens_is_an_outage(tmp_path) -> None:

@@ -12,7 +12,7 @@ from bfs_model.errors import BadInput
 from bfs_platform.data.record import Row
 
 Lister = Callable[[Path], Iterator[Row]]
-_MODULES = ("rorem",)
+_MODULES = ("rorem", "rorem_tar", "triplets", "ober", "anyinsertion", "samfb", "desobav2")
 FREE = ("Apache-2.0", "CC0-1.0", "CC-BY-4.0", "MIT")
 _SOURCES: dict[str, "SourceKind"] = {}
 
@@ -43,6 +43,11 @@ class Source:
     root: Path
     licence: Licence
     lister: Lister
+
+    @property
+    def folder(self) -> Path:
+        """What the paths of all parts are relative to: the root, or the folder of a root that is one file."""
+        return self.root if self.root.is_dir() else self.root.parent
 
     def rows(self) -> Iterator[Row]:
         """List all records, in the order that the source itself defines. Reads no picture."""
@@ -92,3 +97,19 @@ def manifest_of(root: Path) -> dict[str, Any] | None:
 def _load() -> None:
     for module in _MODULES:
         import_module(f"bfs_platform.data.sources.{module}")
+
+
+def files_below(root: Path, *suffixes: str) -> list[Path]:
+    """The files of a root that is one file, or all below a folder with one of `suffixes`, sorted by name.
+
+    Raises `BadInput` when there is none.
+    """
+    found = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file() and p.name.endswith(suffixes))
+    if not found:
+        raise BadInput("input", root, f"holds no {' or '.join(suffixes)} file", "point to the folder or the file as it was published")
+    return found
+
+
+def relative(path: Path, root: Path) -> str:
+    """`path` as rows name it."""
+    return path.relative_to(root if root.is_dir() else root.parent).as_posix()

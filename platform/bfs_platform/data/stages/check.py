@@ -23,7 +23,7 @@ def check_score(score: float | None, minimum: float | None) -> None:
 
 
 def object_box(record: Record, spec: CheckSpec) -> Box:
-    """The tight box around the object. Raises `Reject` when there is no object, none that shows, or nothing beside it."""
+    """The tight box around the object. Raises `Reject` when there is no object, or nothing beside it."""
     inside = record.object_mask >= MASK_LEVEL
     num_pixels = int(inside.sum())
     if num_pixels < spec.min_object_pixels:
@@ -33,13 +33,16 @@ def object_box(record: Record, spec: CheckSpec) -> Box:
     fraction = box.area / inside.size
     if fraction > spec.max_box_fraction:
         raise Reject(Reason.BOX_COVERS_IMAGE, f"the box {box} covers {fraction:.0%} of the image, more than {spec.max_box_fraction:.0%}")
-    if record.background is None:
-        raise Reject(Reason.NO_BACKGROUND, "the source has no clean background")
-    difference = np.abs(record.composite[inside].astype(np.int16) - record.background[inside]).mean()
+    return box
+
+
+def check_difference(record: Record, background: np.ndarray, spec: CheckSpec) -> None:
+    """Raise `Reject` when composite and background show the same under the object mask: it misses the object."""
+    inside = record.object_mask >= MASK_LEVEL
+    difference = np.abs(record.composite[inside].astype(np.int16) - background[inside]).mean()
     if difference < spec.min_difference:
         rule = f"under the mask, composite and background differ by {difference:.1f} levels, at least {spec.min_difference:g} are needed"
         raise Reject(Reason.MASK_MISSES_OBJECT, rule)
-    return box
 
 
 def loosened(box: Box, fraction: float, height: int, width: int, seed: int) -> Box:

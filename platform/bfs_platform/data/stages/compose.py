@@ -7,9 +7,10 @@ import numpy as np
 from bfs_model.boxes import Box
 from bfs_model.compositing import composite_u8, pad_rgb
 from bfs_model.shadow import ShadowProvider
-from bfs_platform.data.record import Row, seed_of
+from bfs_platform.data.record import Record, Row, seed_of
 from bfs_platform.data.spec import DataSpec
-from bfs_platform.data.stages.check import check_caption, check_score, difference_hash, loosened, object_box
+from bfs_platform.data.stages.background import BackgroundProvider, provider
+from bfs_platform.data.stages.check import check_caption, check_difference, check_score, difference_hash, loosened, object_box
 from bfs_platform.data.stages.decode import Fetch, decode
 from bfs_platform.data.stages.fit import fit
 from bfs_platform.data.stages.matting import Matting, matting
@@ -40,6 +41,7 @@ class Composer:
 
     def __init__(self, spec: DataSpec) -> None:
         self.spec = spec
+        self.background: BackgroundProvider = provider(spec.background)
         self.matting: Matting = matting(spec.matting)
         self.shadow: ShadowProvider = shadow(spec.shadow)
 
@@ -50,28 +52,35 @@ class Composer:
         caption = check_caption(row.caption, spec.default_caption)
         record = fit(decode(row, fetch, spec.checks.max_pixels), spec.buckets, spec.checks.max_upscale)
         tight_box = object_box(record, spec.checks)
-        assert record.background is not None  # object_box refuses records without
-        layer = self.matting.cut_out(record.composite, record.object_mask)
+        background = self.background.background(record)
+        check_difference(record, background, spec.checks)
+        layer = self._layer(record)
         composite = record.composite
         if spec.stage == 1:
             layer = self.shadow.add_shadow(layer, seed_of(spec.seed, "shadow", row.id))
         foreground = quantised(layer)
         if spec.stage == 1:
             # Ĉ is made from what is stored, after rounding, so that F̂ over B gives it back exactly.
-            composite = composite_u8(foreground, record.background)
+            composite = composite_u8(foreground, background)
         height, width = composite.shape[:2]
         return Sample(
             id=row.id,
             caption=caption,
             box=loosened(tight_box, spec.loosen_box, height, width, seed_of(spec.seed, "box", row.id)),
             composite=composite,
-            background=record.background,
+            background=background,
             foreground=foreground,
             object_mask=record.object_mask,
             effect_mask=record.effect_mask,
             tight_box=tight_box,
             hash=difference_hash(record.composite),
         )
+
+    def _layer(self, record: Record) -> np.ndarray:
+        """The object alone, float [H, W, 4]: the source's own layer where it has one, else cut out."""
+        if record.foreground is not None:
+            return record.foreground.astype(np.float32) / 255
+        return self.matting.cut_out(record.composite, record.object_mask)
 
 
 def quantised(layer: np.ndarray) -> np.ndarray:

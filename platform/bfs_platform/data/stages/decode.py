@@ -7,6 +7,7 @@ import numpy as np
 from bfs_model.errors import BadInput
 from bfs_model.images import LoadedImage, read_image
 from bfs_platform.data.record import Part, Reason, Record, Reject, Row
+from bfs_platform.data.stages.fit import resized
 
 Fetch = Callable[[Part], bytes]
 
@@ -21,6 +22,8 @@ def decode(row: Row, fetch: Fetch, max_pixels: int) -> Record:
     parts = {role: _read(role, fetch(part), max_pixels) for role, part in row.parts.items()}
     pictures = {role: _as_role(role, image) for role, image in parts.items()}
     size = pictures["composite"].shape[:2]
+    if row.same_aspect:
+        pictures = {role: _rescaled(picture, size) for role, picture in pictures.items()}
     for role, picture in pictures.items():
         if picture.shape[:2] != size:
             rule = f"{role} is {picture.shape[1]}x{picture.shape[0]}, the composite {size[1]}x{size[0]}"
@@ -34,6 +37,13 @@ def _read(role: str, data: bytes, max_pixels: int) -> LoadedImage:
     except BadInput as error:
         too_large = "more than" in error.rule and "pixels" in error.rule
         raise Reject(Reason.TOO_LARGE if too_large else Reason.UNREADABLE, f"{role} {error.rule}") from None
+
+
+def _rescaled(picture: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """`picture` at the composite's size, unless its aspect differs by more than 2 %: then it shows another frame."""
+    height, width = picture.shape[:2]
+    stretch = (width / height) / (size[1] / size[0])
+    return resized(picture, (size[1], size[0])) if (height, width) != size and 0.98 < stretch < 1.02 else picture
 
 
 def _as_role(role: str, image: LoadedImage) -> np.ndarray:

@@ -9,6 +9,7 @@ from bfs_model.boxes import bounding_box
 from bfs_platform.data.record import Reason, Record, Reject
 
 MASK_LEVEL = 128
+PICTURES = ("composite", "background", "object_mask", "effect_mask", "foreground", "shadow_free")
 
 
 def nearest_bucket(height: int, width: int, buckets: Sequence[tuple[int, int]]) -> tuple[int, int]:
@@ -33,9 +34,9 @@ def fit(record: Record, buckets: Sequence[tuple[int, int]], max_upscale: float) 
     window = (left, top, left + columns, top + rows)
 
     def place(picture: np.ndarray | None) -> np.ndarray | None:
-        return None if picture is None else _resized(picture, size)[window[1] : window[3], window[0] : window[2]]
+        return None if picture is None else resized(picture, size)[window[1] : window[3], window[0] : window[2]]
 
-    for name in ("composite", "background", "object_mask", "effect_mask", "foreground"):
+    for name in PICTURES:
         setattr(record, name, place(getattr(record, name)))
     return record
 
@@ -60,7 +61,7 @@ def _slide(low: float, high: float, window: int, length: int) -> int:
     return int(np.clip(round(wanted), 0, length - window))
 
 
-def _resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Antialiased resampling of uint8 [H, W] or [H, W, C]; Pillow premultiplies RGBA itself."""
     image = Image.fromarray(picture)
     if image.mode == "RGBA":

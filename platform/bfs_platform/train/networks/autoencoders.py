@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bfs_model import BFSPipeline, bundle, draws, encoding, rgba_vae
+from bfs_model import BFSPipeline, draws, encoding, rgba_vae
 from bfs_platform.train import batches
 from bfs_platform.train.networks.export import save_bundle
 from bfs_platform.train.networks.spec import RgbaVaeSpec, RgbVaeSpec
@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from bfs_platform.data.shards import Dataset
 
 _NUM_PROBES = 8
+_COLOUR_CELL = 4
+_START_LOGVAR = -6.0
 
 
 class RgbVaeModule(nn.Module):
-    """Reconstruction (absolute error of pixels and of their differences, objects weighted) and KL."""
+    """Absolute error of pixels (objects weighted), of their differences and of their colours in small cells; KL."""
 
     def __init__(self, vae: Any, settings: RgbVaeSpec) -> None:
         super().__init__()
@@ -37,8 +39,10 @@ class RgbVaeModule(nn.Module):
         posterior = self.vae.encode(_channels_last(images)).latent_dist
         output = self.vae.decode(posterior.mean + posterior.std * noise, return_dict=False)[0]
         terms = {"pixel": (weight * (output - images).abs()).mean() / weight.mean(), "edge": _edges(output, images)}
+        terms["colour"] = F.l1_loss(_opponents(output), _opponents(images))
         terms["kl"] = rgba_vae.kl_to_standard_normal(posterior.mean, posterior.logvar)
-        total = terms["pixel"] + self.settings.edge_weight * terms["edge"] + self.settings.kl_weight * terms["kl"]
+        total = terms["pixel"] + self.settings.edge_weight * terms["edge"] + self.settings.colour_weight * terms["colour"]
+        total = total + self.settings.kl_weight * terms["kl"]
         return total, terms
 
 
@@ -47,7 +51,6 @@ class RgbVaeTask:
 
     def __init__(self, spec: TrainSpec, settings: RgbVaeSpec, base: str, datasets: "Mapping[str, Dataset]") -> None:
         self.spec, self.settings, self.base = spec, settings, base
-        batches.require(dict(datasets), ["natural"])
         self.dataset = datasets["natural"]
         self.sizes = {"natural": len(self.dataset)}
 
@@ -57,6 +60,9 @@ class RgbVaeTask:
 
     @cached_property
     def module(self) -> RgbVaeModule:
+        # A posterior as wide as the prior drowns colours, the weakest signal, for the first thousands of steps.
+        with torch.no_grad():
+            self.pipe.vae.encoder.conv_out.bias[self.pipe.vae.config.latent_channels :] = _START_LOGVAR
         return RgbVaeModule(self.pipe.vae.requires_grad_(True), self.settings)
 
     def data(self, step: int) -> str:
@@ -66,6 +72,8 @@ class RgbVaeTask:
         ids = [str(i) for i in self.dataset.take(rows, ["id"])["id"]]
         images = batches.images(self.dataset, rows, "composite_png" if step % 4 else "background_png")
         weight = 1 + self.settings.object_weight * batches.masks(self.dataset, rows, "object_mask_png")
+        if self.settings.crop:
+            images, weight = _crops(torch.cat([images, weight], dim=1), self.settings.crop, self.spec.seed, step, ids).split([3, 1], dim=1)
         return ids, (images, weight, _latent_noise(self.pipe.vae, images, self.spec.seed, step, ids))
 
     def samples(self, weights: dict[str, Tensor]) -> "dict[str, Image.Image]":
@@ -124,7 +132,6 @@ class RgbaVaeTask:
 
     def __init__(self, spec: TrainSpec, settings: RgbaVaeSpec, base: str, datasets: "Mapping[str, Dataset]") -> None:
         self.spec, self.settings, self.base = spec, settings, base
-        batches.require(dict(datasets), ["synthetic"])
         self.dataset = datasets["synthetic"]
         self.sizes = {"synthetic": len(self.dataset)}
 
@@ -169,6 +176,21 @@ def _edges(a: Tensor, b: Tensor) -> Tensor:
     """Mean absolute error of horizontal and vertical differences: small details weigh as much as large areas."""
     horizontal = F.l1_loss(a[..., :, 1:] - a[..., :, :-1], b[..., :, 1:] - b[..., :, :-1])
     return horizontal + F.l1_loss(a[..., 1:, :] - a[..., :-1, :], b[..., 1:, :] - b[..., :-1, :])
+
+
+def _opponents(images: Tensor) -> Tensor:
+    """Red against green and blue against yellow, in small cells. Pictures vary most in brightness, and a plain error
+    learns the hues of small objects last: after thousands of steps everything is still orange or blue.
+    """
+    red, green, blue = F.avg_pool2d(images, _COLOUR_CELL).split(1, dim=1)
+    return torch.cat([red - green, blue - (red + green) / 2], dim=1)
+
+
+def _crops(images: Tensor, size: int, seed: int, step: int, ids: Sequence[str]) -> Tensor:
+    """A square of `size` pixels out of each image, at a place drawn from (seed, step, id)."""
+    y = draws.uniform([(seed, step, i, "row") for i in ids]) * (images.shape[-2] - size + 1)
+    x = draws.uniform([(seed, step, i, "column") for i in ids]) * (images.shape[-1] - size + 1)
+    return torch.stack([image[:, int(r) : int(r) + size, int(c) : int(c) + size] for image, r, c in zip(images, y, x, strict=True)])
 
 
 def _channels_last(images: Tensor) -> Tensor:

@@ -53,7 +53,6 @@ class BackboneTask:
 
     def __init__(self, spec: TrainSpec, settings: BackboneSpec, base: str, datasets: "Mapping[str, Dataset]") -> None:
         self.spec, self.settings, self.base = spec, settings, base
-        batches.require(dict(datasets), ["natural"])
         self.dataset = datasets["natural"]
         self.sizes = {"natural": len(self.dataset)}
 

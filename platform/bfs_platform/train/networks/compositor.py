@@ -40,7 +40,6 @@ class CompositorTask:
 
     def __init__(self, spec: TrainSpec, settings: CompositorSpec, base: str, datasets: "Mapping[str, Dataset]") -> None:
         self.spec, self.settings, self.base = spec, settings, base
-        batches.require(dict(datasets), ["synthetic"])
         self.dataset = datasets["synthetic"]
         self.sizes = {"synthetic": len(self.dataset)}
 

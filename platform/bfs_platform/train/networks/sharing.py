@@ -44,7 +44,6 @@ class SharingTask:
     def __init__(self, spec: TrainSpec, settings: SharingSpec, base: str, datasets: "Mapping[str, Dataset]") -> None:
         self.spec, self.settings, self.base, self.datasets = spec, settings, base, datasets
         self.options = options_of(settings)
-        batches.require(dict(datasets), [option.data for option in self.options])
         self.sizes = {name: len(dataset) for name, dataset in datasets.items()}
         self.option = cache(lambda step: objectives.choose(self.options, spec.seed, step))
 

@@ -31,12 +31,14 @@ class SharingSpec(Spec):
 
 
 class RgbVaeSpec(Spec):
-    """The RGB VAE of the tabletop world: the stand-in for Flux's."""
+    """The RGB VAE of the tabletop world: the stand-in for Flux's. `crop`: side of random crops, 0 for whole images."""
 
     kind: Literal["rgb_vae"] = "rgb_vae"
     kl_weight: Weight = 1e-6
     object_weight: Weight = 1.0
     edge_weight: Weight = 0.5
+    colour_weight: Weight = 1.0
+    crop: Annotated[int, Field(ge=0, multiple_of=8)] = 0
 
 
 class BackboneSpec(Spec):

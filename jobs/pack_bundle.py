@@ -1,0 +1,20 @@
+#!/usr/bin/env python
+"""Make one bundle of a trained model and its base, in half precision: what ships inside the package."""
+
+from pathlib import Path
+
+from bfs_platform.jobs import JobParser, run_job
+
+
+def main() -> Path:
+    parser = JobParser(description=__doc__)
+    parser.add_argument("--model", required=True, help="a model folder, or the output of a training job")
+    parser.add_argument("--output", required=True, type=Path, help="directory of the bundle; a committed one is replaced")
+    arguments = parser.parse_args()
+    from bfs_platform.train.pack import pack
+
+    return pack(arguments.model, arguments.output)
+
+
+if __name__ == "__main__":
+    run_job(main)

@@ -1,0 +1,47 @@
+"""Cells of Parquet files by row number, with the last row groups kept: rows of one shard lie side by side."""
+
+from functools import lru_cache
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+def read_cell(path: Path, row: int, column: str) -> bytes | None:
+    """The bytes in one cell: binary, or the `{bytes, path}` struct in which image columns are published. None where it is null.
+
+    Raises `OSError` or `pyarrow.ArrowInvalid` for a damaged file, `IndexError` or `KeyError` for a cell that is not there.
+    """
+    time_ns = path.stat().st_mtime_ns
+    file, starts = _open(path, time_ns)
+    group = next(i for i in range(len(starts) - 1) if row < starts[i + 1]) if 0 <= row < starts[-1] else -1
+    if group < 0:
+        raise IndexError(f"row {row} of {starts[-1]}")
+    if column not in file.schema_arrow.names:
+        raise KeyError(column)
+    value = _group(path, time_ns, group, column)[row - starts[group]].as_py()
+    return value["bytes"] if isinstance(value, dict) else value
+
+
+@lru_cache(maxsize=4)
+def _open(path: Path, time_ns: int) -> tuple[pq.ParquetFile, list[int]]:
+    file = pq.ParquetFile(path)
+    counts = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
+    return file, [0, *accumulate(counts)]
+
+
+@lru_cache(maxsize=6)
+def _group(path: Path, time_ns: int, group: int, column: str) -> pa.ChunkedArray:
+    return _open(path, time_ns)[0].read_row_group(group, columns=[column])[column]
+
+
+def light_rows(path: Path, columns: list[str]) -> list[dict[str, Any]]:
+    """All rows of a file with small columns only (`"input.path"` reads one field of a struct); absent columns are left out."""
+    file = pq.ParquetFile(path)
+    known = [c for c in columns if c.split(".")[0] in file.schema_arrow.names]
+    rows: list[dict[str, Any]] = []
+    for batch in file.iter_batches(columns=known, batch_size=4096):
+        rows += batch.to_pylist()
+    return rows

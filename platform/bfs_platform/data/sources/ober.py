@@ -1,0 +1,26 @@
+"""OBER (ObjectClear's training set): Parquet with input, gt, object_mask and object_effect_mask.
+
+Layout: objectclear/dataset/ober_parquet_dataset.py of zjx0101/ObjectClear.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from bfs_platform.data.columns import light_rows
+from bfs_platform.data.record import Part, Row
+from bfs_platform.data.sources.base import Licence, files_below, relative, source
+
+COLUMNS = {"composite": "input", "background": "gt", "object_mask": "object_mask", "effect_mask": "object_effect_mask"}
+
+
+@source("ober", Licence("S-Lab-1.0", False, "S-Lab licence: non-commercial"))
+def rows(root: Path) -> Iterator[Row]:
+    """List the training split. Crops of one picture are records of their own, called `subset/ID_CROP`. There are no captions."""
+    for path in files_below(root, ".parquet"):
+        name = relative(path, root)
+        for number, values in enumerate(light_rows(path, ["input.path", "subset", "split"])):
+            if str(values.get("split") or "train").lower() != "train":
+                continue
+            stem = PurePosixPath(str((values.get("input") or {}).get("path") or f"{name}:{number}")).stem
+            parts = {role: Part(name, container="parquet", row=number, column=column) for role, column in COLUMNS.items()}
+            yield Row(f"{values.get('subset') or 'ober'}/{stem}", "", parts)

@@ -1,0 +1,221 @@
+"""Every source in the layout its publishers ship: one fixture each, listed, read and built."""
+
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from bfs_model.errors import BadInput
+from bfs_platform.data.build import build, check_licence, in_process
+from bfs_platform.data.shards import open_dataset
+from bfs_platform.data.sources.base import names, open_source
+from bfs_platform.data.spec import BackgroundSpec, CheckSpec, DataSpec
+
+Layout = Callable[[Path, Path], Path]
+PUBLISHED = {"source": "composite", "GT": "background", "mask": "object_mask", "effect": "effect_mask"}
+
+
+def png(path: Path, size: tuple[int, int] | None = None) -> bytes:
+    out = io.BytesIO()
+    image = Image.open(path)
+    (image if size is None else image.resize(size)).save(out, "PNG")
+    return out.getvalue()
+
+
+def stems(rorem: Path) -> list[str]:
+    return sorted(p.stem for p in (rorem / "source").iterdir())
+
+
+def tar_parts(rorem: Path, root: Path) -> Path:
+    """Two parts, one compressed: each with a folder of its own, all sources first, then masks, then backgrounds."""
+    root.mkdir()
+    entries = json.loads((rorem / "meta.json").read_text())
+    for number, (mode, chosen) in enumerate((("w:gz", entries[:4]), ("w", entries[4:])), start=1):
+        suffix = "tar.gz" if mode == "w:gz" else "tar"
+        with tarfile.open(root / f"RORem_dataset.part{number}.{suffix}", mode) as archive:
+            for role in ("source", "mask", "GT", "effect"):
+                for entry in chosen:
+                    archive.add(rorem / entry[role], f"set{number}/{entry[role]}")
+            text = json.dumps(chosen).encode()
+            info = tarfile.TarInfo(f"set{number}/meta.json")
+            info.size = len(text)
+            archive.addfile(info, io.BytesIO(text))
+    return root
+
+
+def triplet_folder(rorem: Path, root: Path) -> Path:
+    for folder, name in (("source", "composite"), ("GT", "background"), ("mask", "mask"), ("effect", "effect")):
+        (root / name / "sub").mkdir(parents=True)
+        for stem in stems(rorem):
+            (root / name / "sub" / f"{stem}.png").write_bytes((rorem / folder / f"{stem}.png").read_bytes())
+    (root / "captions.json").write_text(json.dumps({f"sub/{stem}": "a disk" for stem in stems(rorem)}))
+    return root
+
+
+def write_parquet(root: Path, columns: dict[str, list[Any]], name: str = "train-00000-of-00001.parquet") -> Path:
+    root.mkdir(exist_ok=True)
+    pq.write_table(pa.table(columns), root / name, row_group_size=3)
+    return root
+
+
+def images(rorem: Path, folder: str, suffix: str = ".jpg") -> list[dict[str, Any]]:
+    return [{"bytes": png(rorem / folder / f"{stem}.png"), "path": f"{stem}_1{suffix}"} for stem in stems(rorem)]
+
+
+def triplet_parquet(rorem: Path, root: Path) -> Path:
+    count = len(stems(rorem))
+    pictures = {
+        name: [i["bytes"] for i in images(rorem, folder)]
+        for folder, name in (("source", "composite"), ("GT", "background"), ("mask", "mask"))
+    }
+    return write_parquet(root, pictures | {"caption": ["a disk"] * count})
+
+
+def ober(rorem: Path, root: Path) -> Path:
+    """Image structs; the last row belongs to the test split."""
+    count = len(stems(rorem))
+    folders = {"input": "source", "gt": "GT", "object_mask": "mask", "object_effect_mask": "effect"}
+    columns: dict[str, list[Any]] = {column: images(rorem, folder) for column, folder in folders.items()}
+    return write_parquet(root, columns | {"subset": ["camera"] * count, "split": ["train"] * (count - 1) + ["test"]})
+
+
+def anyinsertion(rorem: Path, root: Path) -> Path:
+    """Reference and target with masks; no clean background."""
+    count = len(stems(rorem))
+    columns: dict[str, list[Any]] = {"ref_image": images(rorem, "GT"), "ref_mask": images(rorem, "mask")}
+    columns |= {"tar_image": images(rorem, "source"), "tar_mask": images(rorem, "mask"), "main_label": ["disk"] * count}
+    return write_parquet(root, columns | {"id": [f"train/object/{s}" for s in stems(rorem)], "split": ["train"] * count})
+
+
+def samfb(rorem: Path, root: Path) -> Path:
+    """Pictures called NAME_K.jpg; the inpainted background is smaller than the rest; foregrounds are 224² on white."""
+    folder = root / "sa_000020"
+    for name in ("foreground", "background", "mask", "groundtruth", "prompt"):
+        (folder / name).mkdir(parents=True)
+    prompts = {}
+    for stem in stems(rorem):
+        key = f"{stem}_0.jpg"
+        (folder / "groundtruth" / key).write_bytes(png(rorem / "source" / f"{stem}.png"))
+        (folder / "mask" / key).write_bytes(png(rorem / "mask" / f"{stem}.png"))
+        (folder / "background" / key).write_bytes(png(rorem / "GT" / f"{stem}.png", (26, 26)))
+        (folder / "foreground" / key).write_bytes(png(rorem / "source" / f"{stem}.png", (224, 224)))
+        prompts[key] = {"bbox": [1, 2, 3, 4], "point": [2, 3], "meta": {}}
+    (folder / "prompt" / "prompt.json").write_text(json.dumps(prompts))
+    return root
+
+
+def desobav2(rorem: Path, root: Path) -> Path:
+    for folder, name in (("source", "shadow_imgs"), ("source", "shadowfree_imgs"), ("mask", "object_masks"), ("effect", "shadow_masks")):
+        (root / name).mkdir(parents=True)
+        for stem in stems(rorem):
+            (root / name / f"{stem}.jpg").write_bytes(png(rorem / folder / f"{stem}.png"))
+    (root / "train.txt").write_text("\n".join(stems(rorem)) + "\n")
+    return root
+
+
+LAYOUTS: dict[str, tuple[Layout, int]] = {
+    "rorem_tar": (tar_parts, 7),
+    "triplets": (triplet_folder, 7),
+    "triplets_parquet": (triplet_parquet, 7),
+    "ober": (ober, 6),
+    "anyinsertion": (anyinsertion, 7),
+    "samfb": (samfb, 7),
+    "desobav2": (desobav2, 7),
+}
+WITHOUT_BACKGROUND = ("anyinsertion", "desobav2")
+
+
+def test_every_source_has_a_fixture() -> None:
+    """A new source comes with a layout here, or (RORem's own) with a file of its own."""
+    assert set(names()) == set(LAYOUTS) | {"rorem", "tabletop"}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_every_source_builds(name: str, rorem_seven: Path, tmp_path: Path) -> None:
+    """Stage 2 from each layout: all training records, no reject, the composite bit for bit that of the original picture."""
+    layout, count = LAYOUTS[name]
+    source = open_source(name, layout(rorem_seven, tmp_path / "input"))
+    kind = "harmonic" if name in WITHOUT_BACKGROUND else "dataset"
+    spec = DataSpec(stage=2, buckets=((32, 32),), records_per_shard=4, default_caption="an object", background=BackgroundSpec(kind=kind))
+    spec = spec.model_copy(update={"encode": spec.encode.model_copy(update={"enabled": False})}).named("tabletop_data_stage2")
+    build(source, tmp_path / "out", spec, stream=in_process(source, spec, tmp_path / "out"))
+    dataset = open_dataset(tmp_path / "out", stage=2)
+    assert len(dataset) == count and dataset.body["rejects"] == {} and dataset.body["sources"][0]["name"] == name
+    for number, stem in enumerate(stems(rorem_seven)[:count]):
+        composite = dataset.pictures("composite", [number])[0]
+        np.testing.assert_array_equal(composite, np.asarray(Image.open(rorem_seven / "source" / f"{stem}.png")))
+        background = dataset.pictures("background", [number])[0]
+        assert background is not None
+        truth = np.asarray(Image.open(rorem_seven / "GT" / f"{stem}.png")).astype(int)
+        assert np.abs(background - truth).mean() < (12 if name in WITHOUT_BACKGROUND else 2)
+    with pytest.raises(BadInput, match="does not allow commercial use"):
+        check_licence([source], commercial=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "ids"), [("rorem_tar", "RORem_dataset.part1.tar.gz:set1/0000"), ("ober", "camera/0000_1"), ("samfb", "sa_000020/0000_0")]
+)
+def test_ids_are_those_of_the_publishers(name: str, ids: str, rorem_seven: Path, tmp_path: Path) -> None:
+    """Ids lead back to the published files and are unique over all of them."""
+    rows = list(open_source(name, LAYOUTS[name][0](rorem_seven, tmp_path / "input")).rows())
+    assert rows[0].id == ids and len({row.id for row in rows}) == len(rows)
+
+
+def test_without_provider_a_source_without_background_is_all_rejects(rorem_seven: Path, tmp_path: Path) -> None:
+    """Nothing is invented silently: the rejects say what is missing and how to get it."""
+    source = open_source("anyinsertion", anyinsertion(rorem_seven, tmp_path / "input"))
+    spec = DataSpec(stage=1, buckets=((32, 32),), checks=CheckSpec()).named("tabletop_data_stage1")
+    spec = spec.model_copy(update={"encode": spec.encode.model_copy(update={"enabled": False})})
+    with pytest.raises(RuntimeError, match=r"7 of 7 records were rejected \(no_background 7\)"):
+        build(source, tmp_path / "out", spec, stream=in_process(source, spec, tmp_path / "out"))
+
+
+def test_a_tar_of_one_file_and_a_missing_member(rorem_seven: Path, tmp_path: Path) -> None:
+    """A single archive is a source too; an entry whose picture is not in it is one faulty row."""
+    root = tmp_path / "x.tar"
+    entries = json.loads((rorem_seven / "meta.json").read_text())[:2]
+    with tarfile.open(root, "w") as archive:
+        archive.add(rorem_seven / "meta.json", "meta.json")
+        for role in PUBLISHED:
+            archive.add(rorem_seven / entries[0][role], entries[0][role])
+    rows = list(open_source("rorem_tar", root).rows())
+    assert [row.problem is None for row in rows] == [True] + [False] * 6
+    assert "does not hold source/0001.png" in str(rows[1].problem)
+
+
+def test_a_damaged_archive_is_bad_input(rorem_seven: Path, tmp_path: Path) -> None:
+    """A part that was cut off in the download is named before anything is built."""
+    root = tar_parts(rorem_seven, tmp_path / "input")
+    part = root / "RORem_dataset.part1.tar.gz"
+    part.write_bytes(part.read_bytes()[:-400])
+    with pytest.raises(BadInput, match="part1.tar.gz is damaged or cut off"):
+        list(open_source("rorem_tar", root).rows())
+
+
+def test_a_damaged_cell_is_one_reject(rorem_seven: Path, tmp_path: Path) -> None:
+    """A null picture in a Parquet row costs that record only."""
+    count = 7
+    pictures = {
+        n: [i["bytes"] for i in images(rorem_seven, f)] for f, n in (("source", "composite"), ("GT", "background"), ("mask", "mask"))
+    }
+    pictures["mask"][2] = None
+    source = open_source("triplets_parquet", write_parquet(tmp_path / "input", pictures | {"caption": ["x"] * count}))
+    spec = DataSpec(stage=1, buckets=((32, 32),), max_reject_rate=0.5).named("tabletop_data_stage1")
+    spec = spec.model_copy(update={"encode": spec.encode.model_copy(update={"enabled": False})})
+    build(source, tmp_path / "out", spec, stream=in_process(source, spec, tmp_path / "out"))
+    assert open_dataset(tmp_path / "out").body["rejects"] == {"missing": 1}
+
+
+@pytest.mark.parametrize("name", sorted(LAYOUTS))
+def test_an_empty_folder_is_bad_input(name: str, tmp_path: Path) -> None:
+    """Each source says what it looked for."""
+    with pytest.raises(BadInput, match="input="):
+        list(open_source(name, tmp_path).rows())
