@@ -14,6 +14,9 @@ from typing import Any
 
 import pytest
 
+# A shell that starts a program in the background lets it ignore Ctrl-C, and its children inherit that; tests of Ctrl-C then wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # One thread per process: the tiny models gain nothing from more, sums are the same on any number of cores, and the
 # processes of a Ray test do not fight for two of them.
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):

@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 failure (traceback on stderr), 2 input that the user can c
 """
 
 import argparse
+import logging
 import os
 import re
 import socket
@@ -11,12 +12,13 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from bfs_model.errors import BadInput
 
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _REACH_S = 10.0
+_TOLD = ("MLFLOW_TRACKING_URI", "BFS_HOME", "HF_HUB_OFFLINE", "DS_ACCELERATOR")
 _MIN_LOCAL_CPUS = 4  # Ray Data's helper actors hold logical CPUs too; on fewer a pipeline can wait for itself
 
 
@@ -101,6 +103,14 @@ def keep_ray_on_loopback() -> None:
         constants.__dict__["ENABLE_RAY_CLUSTER"] = False
 
 
+def _own_environment() -> dict[str, Any] | None:
+    """What processes of a running cluster must know of this one: its registry and its home. A submitted job's know already."""
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+        return None
+    values = {name: os.environ[name] for name in _TOLD if os.environ.get(name)}
+    return {"env_vars": values} if values else None
+
+
 def _host(address: str) -> str:
     return address.rsplit(":", 1)[0]
 
@@ -115,7 +125,7 @@ def _join_cluster(address: str) -> None:
         except OSError as error:
             raise BadInput("RAY_ADDRESS", address, f"cannot be reached ({error.strerror or error})", remedy) from None
     try:
-        ray.init(logging_level="warning")
+        ray.init(logging_level=logging.WARNING, runtime_env=_own_environment())
     except ConnectionError as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadInput("RAY_ADDRESS", address, f"cannot be reached ({reason})", remedy) from None

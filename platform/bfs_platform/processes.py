@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import secrets
 import socket
 import subprocess
@@ -14,6 +15,9 @@ from typing import Any, Self
 
 from bfs_platform.jobs import keep_ray_on_loopback
 from bfs_platform.tracking import leash
+
+# What Ray's C++ side says about its own actors and logs; errors arrive as exceptions.
+_REMARK = re.compile(r"(core_worker|logging)\.cc:\d+\]?: ")
 
 
 class Child:
@@ -60,7 +64,8 @@ class Child:
     def _pass_on(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            print("    " + line.rstrip(), file=sys.stderr, flush=True)
+            if not _REMARK.search(line):
+                print("    " + line.rstrip(), file=sys.stderr, flush=True)
             with self._lines:
                 self._seen.append(line)
                 self._lines.notify_all()
@@ -89,8 +94,7 @@ def private_cluster() -> Iterator[dict[str, str]]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     }
-    # What Ray's C++ side calls errors are remarks about its own actors; real ones arrive as exceptions.
-    quiet = {"RAY_BACKEND_LOG_LEVEL": "fatal", "PYTHONWARNINGS": "ignore"}
+    quiet = {"PYTHONWARNINGS": "ignore"}
     os.environ.update(closed | quiet)
     keep_ray_on_loopback()
     import ray
