@@ -7,7 +7,7 @@ from bfs_model.compositing import composite
 BLEND_MODES = ("normal", "multiply", "screen")
 
 
-def blend(layer: np.ndarray, backdrop: np.ndarray, mode: str = "normal", opacity: float = 1.0) -> np.ndarray:
+def blend(layer: np.ndarray, backdrop: np.ndarray, mode: str = "normal", opacity: float | int = 1.0) -> np.ndarray:
     """Lay `layer` over `backdrop`, both straight RGBA float [H, W, 4] in display-referred sRGB; returns the same.
 
     Over an opaque backdrop and in mode normal this is Eq. 1 exactly. For the rest see W3C Compositing and Blending

@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,7 +24,7 @@ FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 256 * 2**20
 
-Source = Path | str | bytes | bytearray | BinaryIO | Image.Image
+Source = Path | str | bytes | bytearray | BufferedIOBase | BinaryIO | Image.Image
 
 _CURE = "give one still picture as PNG, JPEG or WebP"
 _OPEN = threading.Lock()  # warnings.catch_warnings changes process-wide state
@@ -145,7 +146,7 @@ def png_bytes(image: Image.Image | np.ndarray, text: Mapping[str, str] | None = 
     return out.getvalue()
 
 
-def _read_bytes(source: Path | str | bytes | bytearray | BinaryIO, key: str, max_bytes: int) -> tuple[bytes, str]:
+def _read_bytes(source: Path | str | bytes | bytearray | BufferedIOBase | BinaryIO, key: str, max_bytes: int) -> tuple[bytes, str]:
     """The bytes and how to name them in an error."""
     too_big = f"is larger than {max_bytes / 2**20:g} MiB"
     if isinstance(source, str | os.PathLike):

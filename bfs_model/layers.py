@@ -32,7 +32,7 @@ class Layer:
     x: int = 0
     y: int = 0
     name: str = "Layer"
-    opacity: float = 1.0
+    opacity: float | int = 1.0
     blend_mode: str = "normal"
     visible: bool = True
     role: str = "foreground"

@@ -157,7 +157,7 @@ class BFSPipeline(DiffusionPipeline):
         self,
         background: Any,
         box: Any,
-        prompt: str | Sequence[str],
+        prompt: Any,
         *,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,

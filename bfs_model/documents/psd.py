@@ -145,7 +145,7 @@ def _merged(stack: LayerStack) -> list[bytes]:
     return [plane.tobytes() for plane in flat.split()]
 
 
-def _level(opacity: float) -> int:
+def _level(opacity: float | int) -> int:
     return round(opacity * 255)
 
 

@@ -44,7 +44,7 @@ seen = []
 def hook(event, args):
     if event == "open" and isinstance(args[0], (str, bytes)) and (args[2] or 0) & WRITES and os.fspath(args[0]) != os.devnull:
         seen.append(f"{current}: writes {args[0]}")
-    elif event in DISK:
+    elif event in DISK and "torchinductor_" not in str(args[0]):  # torch makes its own cache folder when diffusers imports it
         seen.append(f"{current}: {event} {args[0]}")
     elif event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname"):
         seen.append(f"{current}: {event} {args[1:]}")

@@ -87,7 +87,7 @@ def test_setup_does_nothing_the_second_time(tmp_path, bare_env) -> None:
         assert subprocess.run(command, env=bare_env, capture_output=True, timeout=60).returncode == 0
         return len((fake_python.parent / "calls").read_text().splitlines())
 
-    assert [pip_calls(), pip_calls()] == [2, 2]
+    assert [pip_calls(), pip_calls()] == [3, 3]
     with (tmp_path / "requirements.lock").open("a") as lock:
         lock.write("another==1\n")
-    assert pip_calls() == 4
+    assert pip_calls() == 6

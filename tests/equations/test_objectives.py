@@ -61,7 +61,7 @@ def test_second_stage_is_80_to_20_drawn_from_seed_and_step() -> None:
     assert drawn != [objectives.choose(options, 8, step).data for step in range(2000)]
     assert 0.77 < Counter(drawn)["natural"] / 2000 < 0.83
     assert {o.data: set(o.weights) for o in options} == {"natural": {"real", "comp"}, "synthetic": {"reg", "comp"}}
-    assert [set(o.weights) for o in objectives.second_stage(comp_weight=0)] == [{"real"}, {"reg"}]
+    assert [set(o.weights) for o in objectives.second_stage(comp_weight=0.0)] == [{"real"}, {"reg"}]
     assert [o.data for o in objectives.second_stage(real_probability=1.0)] == ["natural"]
 
 
