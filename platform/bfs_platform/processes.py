@@ -85,7 +85,8 @@ def free_port() -> int:
 def private_cluster() -> Iterator[dict[str, str]]:
     """A Ray cluster of this machine for as long as the block lasts, closed to others by a token of its own.
 
-    Yields the environment variables with which other processes join it.
+    Its Serve proxies carry the edge guard, so that the service can run on it. Yields the environment variables with which
+    other processes join it.
     """
     os.umask(0o077)
     closed = {
@@ -94,7 +95,7 @@ def private_cluster() -> Iterator[dict[str, str]]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     }
-    quiet = {"PYTHONWARNINGS": "ignore"}
+    quiet = {"PYTHONWARNINGS": "ignore", "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "bfs_serve.guard:middlewares"}
     os.environ.update(closed | quiet)
     keep_ray_on_loopback()
     import ray
