@@ -16,9 +16,9 @@ def request_layer(url: str, scenes: Path, output: Path, say: Callable[[str], Non
     box = ",".join(map(str, scene["box"]))
     output.mkdir(parents=True, exist_ok=True)
     prompt = scene["caption"]
-    say(
-        f'  $ curl {url}/v1/layers -F background=@{scenes.name}/{scene["GT"]} -F box={box} -F "prompt={prompt}" -F seed=7 -H "Prefer: wait=120"'
-    )
+    picture = f"{scenes.name}/{scene['GT']}"
+    form_text = f'-F background=@{picture} -F box={box} -F "prompt={prompt}" -F seed=7'
+    say(f'  $ curl {url}/v1/layers {form_text} -H "Prefer: wait=120"')
     with httpx2.Client(base_url=url, timeout=_LIMIT_S, trust_env=False) as client:
         form = {"box": box, "prompt": prompt, "seed": "7"}
         files = {"background": ("background.png", (scenes / scene["GT"]).read_bytes(), "image/png")}
