@@ -77,11 +77,19 @@ def test_the_snapshot_wins_in_every_process(ray_cluster, repository, entrypoint,
 
 def test_the_cluster_listens_on_loopback_only(ray_cluster) -> None:
     """Every port that a process of the cluster listens on is closed to other machines."""
-    (head,) = [p for p in psutil.Process().children() if "start" in p.cmdline()]
-    processes = head.children(recursive=True)
-    addresses = {(p.name(), c.laddr.ip) for p in processes for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+    port = ray_cluster.address_info["address"].split(":")[-1]
+    (head,) = [p for p in psutil.Process().children() if f"--port={port}" in p.cmdline()]
+    addresses = set[tuple[str, str]]().union(*[_listening(p) for p in head.children(recursive=True)])
     assert {name for name, _ in addresses} >= {"gcs_server", "raylet"}
     assert {address for address in addresses if address[1] not in ("127.0.0.1", "::1", "::ffff:127.0.0.1")} == set()
+
+
+def _listening(process: psutil.Process) -> set[tuple[str, str]]:
+    """Name of the process and the addresses that it listens on; nothing of one that has just ended, as idle workers do."""
+    try:
+        return {(process.name(), c.laddr.ip) for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+    except psutil.NoSuchProcess:
+        return set()
 
 
 def test_without_a_working_directory_the_installed_packages_run(ray_cluster, repository) -> None:
