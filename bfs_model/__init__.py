@@ -7,11 +7,17 @@ if TYPE_CHECKING:
     from bfs_model.boxes import Box as Box
     from bfs_model.layers import LayerStack as LayerStack
     from bfs_model.pipeline import BFSPipeline as BFSPipeline
+    from bfs_model.scene import Scene as Scene
 
 __version__ = "0.1.0"
 
-_EXPORTS = {"BFSPipeline": "bfs_model.pipeline", "LayerStack": "bfs_model.layers", "Box": "bfs_model.boxes"}
-__all__ = ["BFSPipeline", "Box", "LayerStack", "__version__"]
+_EXPORTS = {
+    "BFSPipeline": "bfs_model.pipeline",
+    "LayerStack": "bfs_model.layers",
+    "Box": "bfs_model.boxes",
+    "Scene": "bfs_model.scene",
+}
+__all__ = ["BFSPipeline", "Box", "LayerStack", "Scene", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

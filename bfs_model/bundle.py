@@ -1,18 +1,25 @@
-"""Where a pipeline's weights come from: the embedded `tiny`, a bundle folder, or a trained model that points to its base."""
+"""Where a pipeline's weights come from: the embedded `tiny`, a bundle folder, a trained model that points to its base, or
+a folder or hub id of FLUX.1-Fill.
+"""
 
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from bfs_model import integrity
+from bfs_model import foreign, integrity
 from bfs_model.errors import BadInput
 
 BUNDLE, MODEL = "bundle", "model"
 TRAINED_PARTS = ("sharing", "rgba_vae", "compositor")
 
 
-def locate(name: str | Path) -> Path:
-    """The folder of a bundle or model: `tiny`, or a path. Raises `BadInput` when there is none."""
+def locate(name: str | Path, accept_flux_licence: bool = False) -> Path:
+    """The folder of a bundle, a model or FLUX.1-Fill: `tiny`, a path, or a hub id, which is downloaded if need be.
+
+    Raises `BadInput` when there is none.
+    """
+    if foreign.is_hub_id(name):
+        return foreign.from_hub(str(name), foreign.FILL, accept_flux_licence)
     if str(name) == "tiny":
         path = Path(str(resources.files("bfs_model"))) / "bundles" / "tiny"
     else:
@@ -21,20 +28,42 @@ def locate(name: str | Path) -> Path:
         if not (path / integrity.MANIFEST).exists() and (inside / integrity.MANIFEST).exists():
             path = inside
     if not path.is_dir():
-        raise BadInput("model", name, "is not a folder", "give `tiny`, the folder of a bundle or model, or models:/NAME@ALIAS")
+        remedy = "give `tiny`, the folder of a bundle, a model or FLUX.1-Fill, or models:/NAME@ALIAS"
+        raise BadInput("model", name, "is not a folder", remedy)
     return path
 
 
+def is_foreign(path: Path) -> bool:
+    """Whether a folder is FLUX.1-Fill's own, without a manifest of ours."""
+    return not (path / integrity.MANIFEST).exists() and foreign.layout(path) == foreign.FILL
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The manifest of a located folder. FLUX.1-Fill has none: its files are hashed, and the kind is `foreign.FILL`."""
+    return foreign.manifest(path, foreign.FILL) if is_foreign(path) else integrity.read_manifest(path)
+
+
+def verify(path: Path) -> dict[str, Any]:
+    """`read`, with every file checked against the manifest."""
+    return read(path) if is_foreign(path) else integrity.verify(path)
+
+
 def content_hash(name: str | Path) -> str:
-    """Content hash of a bundle or model, from its manifest."""
-    return str(integrity.read_manifest(locate(name))["content_hash"])
+    """Content hash of a bundle or model, from its manifest; of FLUX.1-Fill, over the files that are loaded."""
+    return str(read(locate(name))["content_hash"])
+
+
+def absolute(name: str | Path) -> str:
+    """`name` as it is found from everywhere: `tiny` and hub ids as they are, folders by their absolute path."""
+    return str(name) if str(name) == "tiny" or foreign.is_hub_id(name) else str(Path(name).expanduser().absolute())
 
 
 def save_model(pipe: Any, directory: Path, base: str, body: dict[str, Any]) -> Path:
     """Write a model: its trained parts and the pointer to its base, committed as one directory.
 
     Args:
-        pipe: a `BFSPipeline`; base: what `locate` finds again (`tiny` or an absolute path); body: facts of the training.
+        pipe: a `BFSPipeline`, or anything with some of its trained parts; base: what `locate` finds again (`tiny`, an
+            absolute path or a hub id); body: facts of the training.
     Returns: the path of the manifest.
     """
     staging = integrity.staging_for(directory)
@@ -42,23 +71,28 @@ def save_model(pipe: Any, directory: Path, base: str, body: dict[str, Any]) -> P
         module = getattr(pipe, part, None)
         if module is not None:
             module.save_pretrained(staging / part, safe_serialization=True)
-    pointer = {"name": str(base), "content_hash": content_hash(base)}
+    found = read(locate(base))
+    pointer = {"name": str(base), "content_hash": found["content_hash"]}
+    if found["kind"] == foreign.FILL:
+        pointer["licence"] = found["body"]["licence"]
     return integrity.commit(staging, directory, MODEL, {"base": pointer, **body})
 
 
 def root_of(name: str | Path) -> str:
-    """The bundle at the bottom of `name`: itself, or the base that a trained model points to. `tiny` or an absolute path."""
-    if str(name) == "tiny":
-        return "tiny"
+    """The bundle at the bottom of `name`: itself, or the base that a trained model points to. As `absolute` gives it."""
+    if str(name) == "tiny" or foreign.is_hub_id(name):
+        return str(name)
     path = locate(name)
+    if is_foreign(path):
+        return absolute(path)
     manifest = integrity.read_manifest(path)
-    return str(manifest["body"]["base"]["name"]) if manifest["kind"] == MODEL else str(path.absolute())
+    return str(manifest["body"]["base"]["name"]) if manifest["kind"] == MODEL else absolute(path)
 
 
-def base_of(directory: Path, manifest: dict[str, Any]) -> Path:
+def base_of(directory: Path, manifest: dict[str, Any], accept_flux_licence: bool = False) -> Path:
     """The base folder that a model points to; its content hash must be the one recorded."""
     pointer = manifest["body"]["base"]
-    base = locate(pointer["name"])
+    base = locate(pointer["name"], accept_flux_licence)
     found = content_hash(base)
     if found != pointer["content_hash"]:
         rule = f"has content hash {found[:12]}, but {directory} was trained on {pointer['content_hash'][:12]}"

@@ -3,11 +3,14 @@
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from bfs_model.errors import BadInput
 from bfs_model.latents import text_ids
+from bfs_model.modulation import answer_for_both
 from bfs_model.shapes import Float
 from bfs_model.sharing import InformationSharing, SharingBlock, SharingProcessor
 
@@ -33,10 +36,11 @@ class DualBranch(nn.Module):
         self.sharing = sharing
         self.message_scale = message_scale
         self._own_processors: dict[str, Any] | None = None
+        self._handles: list[RemovableHandle] = []
         self.inject()
 
     def inject(self) -> None:
-        """Put a sharing processor on every attention of the transformer."""
+        """Put a sharing processor on every attention of the transformer, with the attention backend chosen before."""
         if self._own_processors is not None:
             return
         self._own_processors = dict(self.transformer.attn_processors)
@@ -45,13 +49,20 @@ class DualBranch(nn.Module):
         processors = {
             n: SharingProcessor(cast(SharingBlock, b), self.message_scale) for n, b in zip(names, self.sharing.blocks, strict=True)
         }
+        for name, processor in processors.items():
+            _carry_backend(self._own_processors[name], processor)
         self.transformer.set_attn_processor(processors)
+        self._handles = answer_for_both(self.transformer)
 
     def eject(self) -> FluxTransformer2DModel:
         """Take the sharing processors off and return the transformer as it was."""
         if self._own_processors is not None:
+            for name, processor in self.transformer.attn_processors.items():
+                _carry_backend(processor, self._own_processors[name])
             self.transformer.set_attn_processor(self._own_processors)
             self._own_processors = None
+            for handle in self._handles:
+                handle.remove()
         return self.transformer
 
     def forward(
@@ -63,26 +74,39 @@ class DualBranch(nn.Module):
         pooled_embeds: Float[Tensor, "batch pooled"],
         img_ids: Float[Tensor, "tokens 3"],
         guidance: float = 1.0,
+        text_bias: Float[Tensor, " text"] | None = None,
     ) -> Float[Tensor, "pair tokens channels"]:
-        """Velocities (Flux's sign) of both branches.
+        """Velocities (Flux's sign) of both branches, computed in the precision of the transformer, returned in that of `x`.
 
         Args:
             x: packed noisy latents `[comp …, fg …]`, so pair = 2·batch.
             condition: packed background latent and mask (`latents.condition`), the same for both branches, as are
                 the text embeddings; sigma: noise level per sample; guidance: embedded when the backbone is distilled.
+            text_bias: added to every attention score of a text token: log(w) makes the token count w times.
         """
-        twice = [torch.cat([t, t]) for t in (condition, sigma, prompt_embeds, pooled_embeds)]
-        condition, sigma, prompt_embeds, pooled_embeds = twice
+        given, dtype = x.dtype, self.transformer.dtype
+        x = x.to(dtype)
+        condition, prompt_embeds = (torch.cat([t, t]).to(dtype) for t in (condition, prompt_embeds))
         embedded = torch.full_like(sigma, guidance) if self.transformer.config.guidance_embeds else None
         num_text_tokens = prompt_embeds.shape[1]
-        return self.transformer(
+        kwargs: dict[str, Any] = {"num_text_tokens": num_text_tokens}
+        if text_bias is not None:
+            kwargs["attention_mask"] = F.pad(text_bias, (0, x.shape[1])).to(dtype).view(1, 1, 1, -1)
+        velocity = self.transformer(
             hidden_states=torch.cat([x, condition], dim=-1),
             encoder_hidden_states=prompt_embeds,
-            pooled_projections=pooled_embeds,
+            pooled_projections=pooled_embeds.to(dtype),
             timestep=sigma,
             img_ids=img_ids,
             txt_ids=text_ids(num_text_tokens, x.device, img_ids.dtype),
             guidance=embedded,
-            joint_attention_kwargs={"num_text_tokens": num_text_tokens},
+            joint_attention_kwargs=kwargs,
             return_dict=False,
         )[0]
+        return velocity.to(given)
+
+
+def _carry_backend(source: Any, target: Any) -> None:
+    """Give a processor the attention backend and the parallel plan that were chosen for the one it replaces."""
+    for name in ("_attention_backend", "_parallel_config"):
+        setattr(target, name, getattr(source, name, None))

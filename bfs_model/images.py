@@ -20,13 +20,13 @@ from bfs_model import colour
 from bfs_model.compositing import composite_u8
 from bfs_model.errors import BadInput
 
-FORMATS = ("PNG", "JPEG", "WEBP")
-MAX_PIXELS = 50_000_000
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
+MAX_PIXELS = 8192 * 8192
 MAX_BYTES = 256 * 2**20
 
 Source = Path | str | bytes | bytearray | BufferedIOBase | BinaryIO | Image.Image
 
-_CURE = "give one still picture as PNG, JPEG or WebP"
+_CURE = "give one still picture as PNG, JPEG, WebP or TIFF"
 _OPEN = threading.Lock()  # warnings.catch_warnings changes process-wide state
 # EXIF orientation -> what makes the picture upright (EXIF 2.32, tag 0x0112).
 _UPRIGHT = {
@@ -60,6 +60,13 @@ class LoadedImage:
         alpha = np.full(self.rgb.shape[:2], 255, np.uint8) if self.alpha is None else self.alpha
         return np.dstack([self.rgb, alpha])
 
+    def over_white(self) -> np.ndarray:
+        """uint8 [H, W, 3]: the picture on white paper; opaque pixels unchanged."""
+        if self.alpha is None:
+            return self.rgb
+        alpha = self.alpha[..., None].astype(np.uint32)
+        return ((self.rgb * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
     def pil(self) -> Image.Image:
         """A fresh PIL image, RGB or RGBA, without metadata."""
         return Image.fromarray(self.rgb if self.alpha is None else self.rgba())
@@ -68,7 +75,7 @@ class LoadedImage:
 def read_image(source: Source, *, key: str = "image", max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> LoadedImage:
     """Read one still picture from a path, bytes, a binary stream or a PIL image.
 
-    The content decides the format, not the suffix: PNG, JPEG or WebP. The size is checked before anything is decoded.
+    The content decides the format, not the suffix: PNG, JPEG, WebP or TIFF. The size is checked before anything is decoded.
     The EXIF orientation is applied, an embedded ICC profile is converted to sRGB, 16-bit samples are scaled to 8 bits;
     palettes, grey, CMYK, bitmaps and transparent colours become RGB and alpha. No metadata survives. Of a photograph
     with attached previews or a gain map (MPO, Ultra HDR) the photograph itself is read.
@@ -177,7 +184,7 @@ def _open(data: bytes, key: str, shown: str) -> Image.Image:
             warnings.simplefilter("ignore")
             return Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.UnidentifiedImageError:
-        raise BadInput(key, shown, "is not a PNG, JPEG or WebP picture", _CURE) from None
+        raise BadInput(key, shown, "is not a PNG, JPEG, WebP or TIFF picture", _CURE) from None
     except Image.DecompressionBombError:
         raise BadInput(key, shown, f"has far more than {Image.MAX_IMAGE_PIXELS:,} pixels", "scale it down") from None
     except Exception as error:  # see read_image

@@ -17,6 +17,7 @@ from bfs_model.errors import BadInput
 from bfs_model.images import MAX_PIXELS, read_image, to_float, to_u8
 
 ROLES = ("background", "foreground")
+PARTS = ("object", "effects")
 NAME_LENGTH = 250  # Photoshop ends at 255
 BAND_PIXELS = 2**21
 
@@ -45,6 +46,10 @@ class Layer:
     parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Further settings; anything that JSON can hold."""
     id: str = ""
+    group: str | None = None
+    """Name of the group it lies in; neighbours of one name are one group, which has no look of its own."""
+    part: str | None = None
+    """Which part of a drawn layer it is: "object" or "effects"; None when it is the whole."""
 
     def __post_init__(self) -> None:
         assert self.rgba.dtype == np.uint8, f"expected uint8, got {self.rgba.dtype}"
@@ -56,10 +61,13 @@ class Layer:
             raise BadInput("blend_mode", self.blend_mode, "is not a blend mode", f"use one of {', '.join(BLEND_MODES)}")
         if self.role not in ROLES:
             raise BadInput("role", self.role, "is not a role", f"use one of {', '.join(ROLES)}")
+        if self.part is not None and self.part not in PARTS:
+            raise BadInput("part", self.part, "is not a part of a layer", f"use one of {', '.join(PARTS)}, or none")
         model = {"name": self.model} if isinstance(self.model, str) else self.model
         clean = {
-            "name": _printable(self.name)[:NAME_LENGTH] or "Layer",
-            "id": _printable(self.id)[:NAME_LENGTH],
+            "name": printable(self.name)[:NAME_LENGTH] or "Layer",
+            "id": printable(self.id)[:NAME_LENGTH],
+            "group": (printable(self.group)[:NAME_LENGTH] or None) if self.group is not None else None,
             "prompt": None if self.prompt is None else _encodable(self.prompt),
             "box": None if self.box is None else Box.of(self.box),
             "model": None if model is None else _plain("model", model),
@@ -128,22 +136,15 @@ class LayerStack:
             foreground: straight RGBA, of the canvas' size or any other, image or uint8 array [h, w, 4].
             name: by default the prompt.
             x, y: where its top left corner lies on the canvas.
-            facts: further fields of `Layer`: box, prompt, seed, model, parameters, opacity, blend_mode, visible, role, id.
+            facts: further fields of `Layer`: box, prompt, seed, model, parameters, opacity, blend_mode, visible, role, id, group.
 
         Returns: the layer as stored: cut to its visible pixels, colours spread under alpha 0 against fringes in editors.
         """
         pixels = _rgba(foreground)
         if facts.get("box") is not None:
             facts["box"] = Box.of(facts["box"])
-        visible = bounding_box(pixels[..., 3])
-        if visible is None:  # one clear pixel stands for a layer that holds nothing: file formats know no empty images
-            anchor = facts.get("box")
-            pixels = np.zeros((1, 1, 4), np.uint8)
-            x, y = (anchor.x0, anchor.y0) if anchor else (x, y)
-        else:
-            pixels = pad_rgb(pixels[visible.y0 : visible.y1, visible.x0 : visible.x1])
-            x, y = x + visible.x0, y + visible.y0
-        layer = Layer(np.ascontiguousarray(pixels), x, y, name or facts.get("prompt") or "Layer", **facts)
+        pixels, x, y = cropped(pixels, x, y, facts.get("box"))
+        layer = Layer(pixels, x, y, name or facts.get("prompt") or "Layer", **facts)
         return self._insert(layer, len(self.layers) if index is None else index)
 
     def __getitem__(self, layer_id: str) -> Layer:
@@ -160,6 +161,19 @@ class LayerStack:
         position = self._position(layer_id)
         self.layers[position] = dataclasses.replace(self.layers[position], **(changes | {"id": layer_id}))
         return self.layers[position]
+
+    def split_effects(self, layer_id: str) -> tuple[Layer, Layer]:
+        """Put two layers in a group in the place of one: its effects (shadow, reflection), and over them its object.
+
+        Together they give the same picture, within one level. See `bfs_model.effects`. Raises `BadInput` for a layer that
+        is a background, is split already, or blends in another mode than normal.
+        """
+        from bfs_model.effects import split_layer
+
+        position = self._position(layer_id)
+        effects, thing = split_layer(self.layers[position])
+        self.layers[position : position + 1] = []
+        return self._insert(effects, position), self._insert(thing, position + 1)
 
     def remove(self, layer_id: str) -> Layer:
         return self.layers.pop(self._position(layer_id))
@@ -226,6 +240,18 @@ class LayerStack:
         return ids.index(layer_id)
 
 
+def cropped(rgba: np.ndarray, x: int, y: int, box: Box | None) -> tuple[np.ndarray, int, int]:
+    """A layer cut to its visible pixels, colours spread under alpha 0, and where its new top left corner lies.
+
+    One clear pixel, at `box` if there is one, stands for a layer that holds nothing: file formats know no empty images.
+    """
+    visible = bounding_box(rgba[..., 3])
+    if visible is None:
+        return np.zeros((1, 1, 4), np.uint8), *((box.x0, box.y0) if box else (x, y))
+    pixels = pad_rgb(rgba[visible.y0 : visible.y1, visible.x0 : visible.x1])
+    return np.ascontiguousarray(pixels), x + visible.x0, y + visible.y0
+
+
 def _rgba(image: Image.Image | np.ndarray) -> np.ndarray:
     """Any image -> uint8 [H, W, 4]."""
     if isinstance(image, Image.Image):
@@ -241,7 +267,7 @@ def _encodable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """One line without control characters, which XML and PSD cannot hold."""
     kept = (" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in _encodable(text) if c not in "\ufffe\uffff")
     return " ".join("".join(kept).split())

@@ -22,6 +22,7 @@ class LatentBatch:
 
     `z_comp`, `z_fg`, `z_bg`: normalised latents [B, C, h, w]; in stage 2 `z_fg` holds the surrogate z_S.
     `mask`: box mask [B, 1, H, W] in pixels; `prompt_embeds` [B, L, D]; `pooled_embeds` [B, P]; `ids`: sample names.
+    `z_empty` [1, C, h, w]: latent of an empty layer of this size, which Φ of Eq. 7 compares z_F with; nothing else needs it.
     """
 
     ids: Sequence[str]
@@ -31,6 +32,7 @@ class LatentBatch:
     mask: Tensor
     prompt_embeds: Tensor
     pooled_embeds: Tensor
+    z_empty: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ def composition(step: Step) -> Float[Tensor, ""]:
     p, sigma = step.prediction, step.draw.sigma
     clean_comp = flow.clean_estimate(p.x_comp, p.v_comp, sigma)
     clean_fg = flow.clean_estimate(p.x_fg, p.v_fg, sigma)
-    return F.l1_loss(step.compositor(clean_fg, step.batch.z_bg), clean_comp)
+    assert step.batch.z_empty is not None, "Eq. 7 needs the latent of an empty layer"
+    return F.l1_loss(step.compositor(clean_fg, step.batch.z_bg, step.batch.z_empty), clean_comp)
 
 
 def realism(step: Step) -> Float[Tensor, ""]:

@@ -1,8 +1,7 @@
 """`BFSPipeline`: a background, a box and a prompt in; an RGBA foreground layer that holds object and effects out."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -11,17 +10,22 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils import BaseOutput
-from diffusers.utils import logging as diffusers_logging
 from PIL import Image
 from torch import Tensor
-from transformers.utils import logging as transformers_logging
 
-from bfs_model import bundle, compositor, draws, encoding, flow, integrity, latents, sharing, text
+from bfs_model import bundle, canvas, compositor, draws, encoding, flow, integrity, latents, sharing, text
+from bfs_model import memory as memory_modes
 from bfs_model.boxes import Box
-from bfs_model.compositing import composite_u8
 from bfs_model.dual_branch import DualBranch
 from bfs_model.errors import BadInput
-from bfs_model.images import read_image
+from bfs_model.few_step import FewSteps
+from bfs_model.joint_guidance import joint_guidance
+from bfs_model.loading import Loader, no_progress_bars
+from bfs_model.reference import PARTS as REFERENCE_PARTS
+from bfs_model.reference import Balance, Conditions, load_encoder, prepare_all
+from bfs_model.reference import conditions as read_conditions
+from bfs_model.refit import refitted
+from bfs_model.step_cache import StepCache, StepCaching
 from bfs_model.window import Window
 
 # diffusers loads a bundle's own classes only from modules that are already imported.
@@ -45,16 +49,18 @@ class BFSOutput(BaseOutput):
     branch_composites: list[Any] | None = None
 
 
-class BFSPipeline(DiffusionPipeline):
+class BFSPipeline(StepCaching, FewSteps, DiffusionPipeline):
     """The dual-branch sampler (paper §3) as a diffusers pipeline.
 
-    Components are those of Flux-Fill plus `rgba_vae`, `sharing` and, for training, `compositor`.
+    Components are those of Flux-Fill plus `rgba_vae`, `sharing`, for training `compositor`, and, to draw from a picture, those
+    of Flux-Redux: `image_encoder`, `image_embedder`, `feature_extractor`.
     `window_size`: side in pixels of the square around the box that the model works on. `alpha_floor`: decoded alpha
     below it counts as none, so that the noise of a decoder never touches the background.
     """
 
-    model_cpu_offload_seq = "text_encoder->text_encoder_2->transformer->vae->rgba_vae"
-    _optional_components = ["compositor"]
+    model_cpu_offload_seq = "image_encoder->image_embedder->text_encoder->text_encoder_2->transformer->vae->rgba_vae"
+    _exclude_from_cpu_offload = ["sharing"]  # its blocks are called inside the transformer, it is not
+    _optional_components = ["compositor", *REFERENCE_PARTS]
     _callback_tensor_inputs = ["latents"]
 
     def __init__(
@@ -69,6 +75,9 @@ class BFSPipeline(DiffusionPipeline):
         transformer: Any,
         sharing: Any,
         compositor: Any = None,
+        image_encoder: Any = None,
+        image_embedder: Any = None,
+        feature_extractor: Any = None,
         window_size: int = 512,
         default_steps: int = 28,
         guidance_scale: float = 30.0,
@@ -86,46 +95,60 @@ class BFSPipeline(DiffusionPipeline):
             transformer=transformer,
             sharing=sharing,
             compositor=compositor,
+            image_encoder=image_encoder,
+            image_embedder=image_embedder,
+            feature_extractor=feature_extractor,
         )
         self.register_to_config(
             window_size=window_size, default_steps=default_steps, guidance_scale=guidance_scale, alpha_floor=alpha_floor
         )
         self.source = "in memory"
+        self.memory = "none"
         self._interrupt = False
 
     # Loading and saving
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, **kwargs: Any) -> "BFSPipeline":
-        """Load `tiny`, a bundle folder, or a trained model folder, which points to its base. Every file is checked.
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        dtype: str | torch.dtype | None = None,
+        memory: str | None = None,
+        accept_flux_licence: bool = False,
+        sharing_settings: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> "BFSPipeline":
+        """Load `tiny`, a bundle folder, a trained model folder, which points to its base, or a folder or hub id of FLUX.1-Fill.
 
-        Weights are loaded as float32 unless `dtype` says otherwise.
+        Every file that has a manifest is checked.
 
-        Raises: `BadInput` when there is no such folder, `IntegrityError` when a file is missing or damaged.
+        Args:
+            dtype: `bf16`, `fp16`, `fp32` of the frozen networks; default float32, of FLUX.1-Fill as it is stored. VAEs and
+                what BFS adds are float32 always.
+            memory: `none`, `offload`, `int8` or `fp8` (`bfs_model.memory`); default the environment's BFS_MEMORY.
+            accept_flux_licence: FLUX.1-Fill is for non-commercial use; BFS_ACCEPT_FLUX_LICENCE=1 says the same.
+            sharing_settings: of the fresh sharing weights that FLUX.1-Fill gets, for instance `flux_fill.RELEASE`.
+        Raises: `BadInput` when there is no such model or mode, `IntegrityError` when a file is missing or damaged.
         """
-        path = bundle.locate(name)
-        manifest = integrity.verify(path)
-        if "torch_dtype" not in kwargs:
-            kwargs.setdefault("dtype", torch.float32)  # whatever precision the weights are stored in
-        if manifest["kind"] == bundle.MODEL:
-            pipe = cls.from_pretrained(bundle.base_of(path, manifest), **kwargs)
-            for part in bundle.TRAINED_PARTS:
-                if (path / part).is_dir():
-                    module = type(getattr(pipe, part)).from_pretrained(path / part, use_safetensors=True, dtype=pipe.dtype)
-                    pipe.register_modules(**{part: module.to(pipe.device).eval()})
-        elif manifest["kind"] == bundle.BUNDLE:
-            with _no_progress_bars():
-                pipe = super().from_pretrained(str(path), use_safetensors=True, local_files_only=True, **kwargs)
-        else:
-            raise BadInput("model", name, f"is a {manifest['kind']}", "give a bundle or a model")
-        pipe.source = f"{name}@{manifest['content_hash'][:12]}"
-        return pipe
+        mode = memory_modes.checked_mode(memory)
+        precision = memory_modes.as_dtype(kwargs.pop("torch_dtype", None) if dtype is None else dtype)
+        loader = Loader(cls, super().from_pretrained, precision, accept_flux_licence, sharing_settings)
+        return cast("BFSPipeline", memory_modes.apply(loader.load(name, kwargs), mode))
+
+    def load_reference_encoder(
+        self, name: str | Path, *, dtype: str | torch.dtype | None = None, accept_flux_licence: bool = False
+    ) -> None:
+        """Take the encoder of a FLUX.1-Redux folder or hub id, or of a bundle that carries one; see `bfs_model.reference`."""
+        load_encoder(self, name, dtype, accept_flux_licence)
 
     def save_pretrained(self, directory: str | Path, facts: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Write the whole pipeline as a bundle: diffusers' layout in safetensors, and a manifest over every file and `facts`."""
+        if self.memory in ("int8", "fp8"):
+            raise BadInput("memory", self.memory, "has rounded the weights", "load the model with memory=none and save that")
         final = Path(directory).absolute()
         staging = integrity.staging_for(final)
-        with _no_progress_bars():
+        with no_progress_bars():
             super().save_pretrained(staging, safe_serialization=True, **kwargs)
         _forget_paths(staging)
         integrity.commit(staging, final, bundle.BUNDLE, {"window_size": self.config.window_size, **(facts or {})})
@@ -157,8 +180,13 @@ class BFSPipeline(DiffusionPipeline):
         self,
         background: Any,
         box: Any,
-        prompt: Any,
+        prompt: Any = "",
         *,
+        reference: Any = None,
+        reference_mask: Any = None,
+        text_weight: float | int | None = None,
+        image_weight: float | int = 1.0,
+        reference_tokens: int | None = None,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         seed: int | Sequence[int] | None = None,
@@ -168,20 +196,28 @@ class BFSPipeline(DiffusionPipeline):
         output_type: str = "pil",
         decode_branch: bool = False,
         callback_on_step_end: Callback | None = None,
+        step_cache: str | StepCache | None = None,
         return_dict: bool = True,
     ) -> BFSOutput | tuple[list[Any], list[Any], list[int | None]]:
         """Draw one layer per image; lists of equal length draw a batch.
 
         Args:
             background: image of any size (path, bytes, PIL or array); box: x0, y0, x1, y1 in its pixels; prompt: the object.
+            reference: a picture of the object, or one per image; without a prompt it takes the place of the text. The object
+                is cut out by `reference_mask` (white), or else by the picture's own alpha.
+            text_weight, image_weight, reference_tokens: what text and reference count; see `bfs_model.reference.Balance`.
             seed: per image; drawn at random when neither it nor `generator` (one per image) is given.
             latents: initial noise [B, C, h, w] instead of a drawn one; both branches start from it.
             composite: the finished picture; then the layer is extracted from it instead of invented.
             callback_on_step_end: called as (pipe, step, timestep, {"latents"}); may return new latents, or set
                 `pipe._interrupt` to stop.
+            step_cache: for this call: `first_block`, `taylorseer`, `none`, or one with settings; else what is enabled.
         Raises: `BadInput` for a bad box, image, prompt or number of steps.
         """
+        if isinstance(reference, list | tuple) and isinstance(prompt, str):
+            prompt = [prompt] * len(reference)
         images, boxes, prompts = _as_batch(background, box, prompt)
+        balance, objects = Balance(text_weight, image_weight, reference_tokens), prepare_all(reference, reference_mask, len(prompts))
         if output_type not in ("pil", "np", "latent"):
             raise BadInput("output_type", output_type, "is unknown", "use pil, np or latent")
         steps = _checked_steps(self.config.default_steps if num_inference_steps is None else num_inference_steps)
@@ -193,17 +229,17 @@ class BFSPipeline(DiffusionPipeline):
         known = (
             None
             if composite is None
-            else [_array(c, "composite") for c in (composite if isinstance(composite, list | tuple) else [composite])]
+            else [canvas.pixels(c, "composite") for c in (composite if isinstance(composite, list | tuple) else [composite])]
         )
         x = self._start(windows, generators, latents)
         known_latents = None if known is None else self._encode(windows, known)
-        tokens = self._denoise(
-            x, self._condition(windows, images), self.encode_prompt(prompts), steps, guidance_scale, known_latents, callback_on_step_end
-        )
+        condition, encoded = self._condition(windows, images), read_conditions(self, prompts, objects, balance)
+        with self._caching(step_cache):
+            tokens = self._denoise(x, condition, encoded, steps, guidance_scale, known_latents, callback_on_step_end)
         if output_type == "latent":
             layers, pictures = list(tokens.chunk(2)[1]), list(tokens.chunk(2)[0])
         else:
-            layers, pictures = _finish(windows, self._decode(tokens.chunk(2)[1]), images, output_type)
+            layers, pictures = canvas.finish(windows, self._decode(tokens.chunk(2)[1]), images, output_type)
         if not return_dict:
             return layers, pictures, seeds
         branch = self._decode_branch(tokens.chunk(2)[0]) if decode_branch else None
@@ -214,8 +250,15 @@ class BFSPipeline(DiffusionPipeline):
         return cast(BFSOutput, self(background, box, prompt, **settings))
 
     def extract(self, composite: Any, background: Any, box: Any, prompt: Any = "", **settings: Any) -> BFSOutput:
-        """Take the layer out of a finished picture (paper §5.4): the composite branch is held at the known composite."""
-        return cast(BFSOutput, self(background, box, prompt, composite=composite, **settings))
+        """Take the layer out of a finished picture (paper §5.4): the composite branch is held at the known composite.
+
+        `joint_guidance` (0): how much more the foreground listens to it than it was trained to; see `bfs_model.joint_guidance`.
+        `refit`: wherever the layer shows anything, make it explain the picture exactly; see `bfs_model.refit`.
+        """
+        weight, exact = settings.pop("joint_guidance", 0.0), settings.pop("refit", False)
+        with joint_guidance(self, weight):
+            out = cast(BFSOutput, self(background, box, prompt, composite=composite, **settings))
+        return cast(BFSOutput, refitted(out, composite, background)) if exact else out
 
     # Steps of a call
 
@@ -244,7 +287,7 @@ class BFSPipeline(DiffusionPipeline):
         self,
         noise: Tensor,
         condition: Tensor,
-        prompts: tuple[Tensor, Tensor],
+        prompts: Conditions,
         steps: int,
         guidance: float | None,
         known: Tensor | None,
@@ -261,8 +304,8 @@ class BFSPipeline(DiffusionPipeline):
         for step, t in enumerate(self.progress_bar(scheduler.timesteps)):
             sigma = scheduler.sigmas[step].expand(len(noise)).to(noise.device)
             x = _hold_composite(x, known, noise, sigma)
-            velocity = self.dual_branch(x.to(self.transformer.dtype), condition.to(self.transformer.dtype), sigma, *prompts, ids, guidance)
-            x = scheduler.step(velocity.float(), t, x, return_dict=False)[0]
+            velocity = self._velocity(x, condition, sigma, prompts.tokens, prompts.pooled, ids, guidance, prompts.bias)
+            x = scheduler.step(velocity, t, x, return_dict=False)[0]
             if callback is not None:
                 x = (callback(self, step, int(t), {"latents": x}) or {}).get("latents", x)
             if self._interrupt:
@@ -280,20 +323,6 @@ class BFSPipeline(DiffusionPipeline):
         _, height, width = self._latent_shape()
         images = encoding.to_image(encoding.decode_latents(self.vae, latents.unpack(tokens, height, width)))
         return [Image.fromarray(np.rint(image * 255).astype(np.uint8), "RGB") for image in images]
-
-
-@contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    """Loading a local folder takes less time than drawing the libraries' bars."""
-    shown = [(m, m.is_progress_bar_enabled()) for m in (diffusers_logging, transformers_logging)]
-    for module, _ in shown:
-        module.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for module, enabled in shown:
-            if enabled:
-                module.enable_progress_bar()
 
 
 def _forget_paths(directory: Path) -> None:
@@ -321,16 +350,7 @@ def _as_batch(background: Any, box: Any, prompt: Any) -> tuple[list[np.ndarray],
         raise BadInput(
             "batch", (len(backgrounds), len(boxes), len(prompts)), "counts of backgrounds, boxes and prompts differ", "give equally many"
         )
-    return [_array(b, "background") for b in backgrounds], [Box.of(b) for b in boxes], prompts
-
-
-def _array(image: Any, key: str) -> np.ndarray:
-    """Float RGB [H, W, 3] in [0, 1] of anything an image can be."""
-    if isinstance(image, np.ndarray):
-        return (image[..., :3] / 255 if image.dtype == np.uint8 else image[..., :3]).astype(np.float32)
-    if isinstance(image, Image.Image):
-        return np.asarray(image.convert("RGB"), np.float32) / 255
-    return read_image(image, key=key).rgb.astype(np.float32) / 255
+    return [canvas.pixels(b, "background") for b in backgrounds], [Box.of(b) for b in boxes], prompts
 
 
 def _checked_steps(steps: Any) -> int:
@@ -341,8 +361,8 @@ def _checked_steps(steps: Any) -> int:
 
 def _generators(count: int, seed: Any, generator: Any) -> tuple[list[torch.Generator], list[int | None]]:
     if generator is not None:
-        generators = list(generator) if isinstance(generator, list | tuple) else [generator] * count
-        if len(generators) != count:
+        generators = list(generator) if isinstance(generator, list | tuple) else [generator]
+        if len({id(g) for g in generators}) != count or len(generators) != count:
             raise BadInput("generator", len(generators), f"generators for {count} images", "give one per image")
         return generators, [g.initial_seed() for g in generators]
     if seed is None:
@@ -351,13 +371,3 @@ def _generators(count: int, seed: Any, generator: Any) -> tuple[list[torch.Gener
     if len(seeds) != count:
         raise BadInput("seed", seeds, f"are not {count} seeds", "give one per image")
     return [draws.generator("bfs", s) for s in seeds], list(seeds)
-
-
-def _finish(windows: list[Window], decoded: list[np.ndarray], images: list[np.ndarray], output_type: str) -> tuple[list[Any], list[Any]]:
-    """Layers on the full canvas, and the composites over the untouched backgrounds."""
-    placed = [window.place_u8(layer) for window, layer in zip(windows, decoded, strict=True)]
-    pictures = [composite_u8(layer, np.rint(image * 255).astype(np.uint8)) for layer, image in zip(placed, images, strict=True)]
-    if output_type == "np":
-        layers = [window.place(layer) for window, layer in zip(windows, decoded, strict=True)]
-        return layers, [p.astype(np.float32) / 255 for p in pictures]
-    return [Image.fromarray(layer, "RGBA") for layer in placed], [Image.fromarray(p, "RGB") for p in pictures]

@@ -51,6 +51,35 @@ def random_background_loss(
     return (d * d - 2 * b1 * d * e + b2 * e * e).mean(dim=1)
 
 
+def alpha_loss(
+    target: Float[Tensor, "batch height width"], output: Float[Tensor, "batch height width"], empty_weight: float | int, margin: float | int
+) -> Float[Tensor, ""]:
+    """Mean absolute error of alpha in [-1, 1], as it is seen: what is decoded beyond the range is clipped there.
+
+    Where the target is empty (-1) or solid (1), the output must pass the end of the range by `margin`, and further costs
+    nothing: so a small error of the latent leaves neither a veil nor a hole. Empty pixels count 1 + `empty_weight` times: a
+    veil too thin to matter in a mean covers all of a picture.
+    """
+    empty, solid = target <= -1, target >= 1
+    error = torch.where(empty, (output + 1 + margin).clamp_min(0), (output - target).abs())
+    error = torch.where(solid, (1 + margin - output).clamp_min(0), error)
+    return ((1 + empty_weight * empty) * error).mean()
+
+
+def clipped_alpha(layers: Float[Tensor, "batch 4 height width"]) -> Float[Tensor, "batch 4 height width"]:
+    """Decoded layers with alpha in [-1, 1]."""
+    return torch.cat([layers[:, :3], layers[:, 3:].clamp(-1, 1)], dim=1)
+
+
+def over_colour(
+    layers: Float[Tensor, "batch 4 height width"], colour: float | int | Float[Tensor, "3"]
+) -> Float[Tensor, "batch 3 height width"]:
+    """Layers in [-1, 1] over one solid colour in [-1, 1], grey as a number or an RGB tensor."""
+    alpha = (layers[:, 3:] + 1) / 2
+    solid = colour.view(1, 3, 1, 1) if isinstance(colour, Tensor) else colour
+    return alpha * layers[:, :3] + (1 - alpha) * solid
+
+
 def kl_to_standard_normal(mean: Tensor, logvar: Tensor) -> Tensor:
     """KL of the posterior to N(0, I), summed over latents, mean over the batch."""
     return 0.5 * (mean**2 + logvar.exp() - 1 - logvar).flatten(1).sum(dim=1).mean()

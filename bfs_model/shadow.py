@@ -11,9 +11,12 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
+from bfs_model.compositing import composite
+
 OPAQUE = 0.5
 NOTHING = 0.02
 MOST = 0.9
+DARK = 0.05
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -140,6 +143,22 @@ def layer_from_white(image: np.ndarray, object_layer: np.ndarray) -> np.ndarray:
     own = a * (1 - object_layer[..., :3].astype(np.float32) @ LUMA)
     shadow = np.clip((shadow - own) / np.maximum(1 - a, 1e-3), 0, 1)
     return over(object_layer.astype(np.float32), _black(shadow, most=1.0))
+
+
+def shadow_over_white(picture: np.ndarray, shadow_free: np.ndarray, object_layer: np.ndarray) -> np.ndarray:
+    """The object over white with the shadow of a photograph: white loses the share of its light that the ground loses.
+
+    s = 1 − luminance with / without shadow; less than 0.02, and whatever lies on ground too dark to tell, is none. The inverse
+    of `layer_from_white` as far as the object lets the ground show.
+
+    Args: `picture`, `shadow_free` float [H, W, 3] in [0, 1], the same scene; `object_layer` float [H, W, 4], the object without
+    shadow. Returns float [H, W, 3].
+    """
+    ground = shadow_free.astype(np.float32) @ LUMA
+    lost = 1 - picture.astype(np.float32) @ LUMA / np.maximum(ground, DARK)
+    shadow = np.where((ground >= DARK) & (object_layer[..., 3] < OPAQUE), np.clip(lost, 0, 1), 0)
+    layer = over(object_layer.astype(np.float32), _black(shadow))
+    return composite(layer, np.ones_like(picture, np.float32))
 
 
 def blur(plane: np.ndarray, sigma: float) -> np.ndarray:

@@ -39,6 +39,7 @@ class Geometry:
     compositor_blocks: int = 4
     sharing_rank: int = 16
     sharing_hidden: int = 128
+    guidance_embeds: bool = False
 
 
 TINY = Geometry()
@@ -76,13 +77,13 @@ def random_components(geometry: Geometry = TINY, captions: Sequence[str] = CAPTI
             num_attention_heads=g.num_heads,
             joint_attention_dim=g.text_dim,
             pooled_projection_dim=g.text_dim,
-            guidance_embeds=False,
+            guidance_embeds=g.guidance_embeds,
             axes_dims_rope=g.rope_axes,
         )
         sharing = InformationSharing.for_transformer(
             transformer, rank=g.sharing_rank, alpha=float(g.sharing_rank), mixer_hidden=g.sharing_hidden
         )
-        compositor = LatentCompositor(g.latent_channels, g.compositor_width, g.compositor_blocks)
+        compositor = LatentCompositor(g.latent_channels, g.compositor_width, g.compositor_blocks, presence=True)
         components = {"vae": vae, "rgba_vae": grow_rgba_vae(vae), "transformer": transformer, "sharing": sharing, "compositor": compositor}
         components |= _text_components(g, captions)
     components["scheduler"] = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, base_shift=0.5, max_shift=1.15)

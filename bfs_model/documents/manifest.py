@@ -1,8 +1,9 @@
 """What every document says about itself: one JSON, whatever the file around it."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from bfs_model import __version__
@@ -40,6 +41,7 @@ def describe(stack: LayerStack, where: Callable[[int, Layer], Mapping[str, Any]]
         entry: dict[str, Any] = {"id": layer.id, "name": layer.name, "role": layer.role}
         entry |= {"x": layer.x, "y": layer.y, "width": layer.width, "height": layer.height}
         entry |= {"opacity": layer.opacity, "blend_mode": layer.blend_mode, "visible": layer.visible}
+        entry |= {"group": layer.group, "part": layer.part}
         entry |= {"box": None if layer.box is None else list(layer.box)}
         entry |= {"prompt": layer.prompt, "seed": layer.seed, "model": layer.model, "parameters": layer.parameters}
         layers.append(entry | dict(where(position, layer) if where else {}))
@@ -89,8 +91,8 @@ def loads(text: str | bytes, reading: Reading) -> dict[str, Any]:
 
 
 def provenance(entry: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
-    """The fields of `Layer` in a manifest's entry that tell how it came to be: id, role, box, prompt, seed, model, parameters."""
-    kinds: dict[str, Any] = {"id": str, "role": str, "prompt": str, "seed": int, "model": dict, "parameters": dict}
+    """The fields of `Layer` in a manifest's entry that tell how it came to be: id, role, part, box, prompt, seed, …"""
+    kinds: dict[str, Any] = {"id": str, "role": str, "part": str, "prompt": str, "seed": int, "model": dict, "parameters": dict}
     facts = {field: typed(entry, field, kind, reading) for field, kind in kinds.items()}
     box = typed(entry, "box", list, reading)
     try:
@@ -101,8 +103,8 @@ def provenance(entry: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
 
 
 def appearance(entry: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
-    """The fields of `Layer` that tell how it looks: name, x, y, opacity, blend_mode, visible."""
-    kinds: dict[str, Any] = {"name": str, "opacity": (int, float), "blend_mode": str, "visible": bool}
+    """The fields of `Layer` that tell how it looks: name, x, y, opacity, blend_mode, visible, group."""
+    kinds: dict[str, Any] = {"name": str, "opacity": (int, float), "blend_mode": str, "visible": bool, "group": str}
     facts = {field: typed(entry, field, kind, reading) for field, kind in kinds.items()}
     facts |= {"x": _number(entry, "x", reading), "y": _number(entry, "y", reading)}
     return {field: value for field, value in facts.items() if value is not None}
@@ -123,6 +125,12 @@ def assemble(reading: Reading, width: int, height: int, layers: list[Layer]) -> 
         return LayerStack(width, height, layers)
     except BadInput as error:
         raise reading.bad(f"has a layer whose {error.key} {error.rule}") from None
+
+
+def groups(stack: LayerStack) -> Iterator[tuple[str | None, list[tuple[int, Layer]]]]:
+    """Runs of neighbours in the same group, from bottom to top: the group's name, or None, and (position, layer) of each."""
+    for name, run in groupby(enumerate(stack), key=lambda item: item[1].group):
+        yield name, list(run)
 
 
 def _number(entry: Mapping[str, Any], field: str, reading: Reading) -> int:

@@ -17,14 +17,17 @@ THUMBNAIL_SIDE = 256
 _OPERATORS = {"normal": "svg:src-over", "multiply": "svg:multiply", "screen": "svg:screen"}
 _MODES = {operator: mode for mode, operator in _OPERATORS.items()}
 _MERGE = "merge it in the editor"
+_GROUP = {"opacity": "1.0", "visibility": "visible", "composite-op": "svg:src-over", "isolation": "auto"}
 
 
 def write(stack: LayerStack) -> bytes:
     """The .ora as bytes; equal stacks give equal bytes."""
     root = ElementTree.Element("image", w=str(stack.width), h=str(stack.height), version="0.0.5")
     layers = ElementTree.SubElement(root, "stack")
-    for position, layer in reversed(list(enumerate(stack))):  # the first one in the file is on top
-        ElementTree.SubElement(layers, "layer", _attributes(position, layer))
+    for group, members in reversed(list(m.groups(stack))):  # the first one in the file is on top
+        parent = layers if group is None else ElementTree.SubElement(layers, "stack", _GROUP | {"name": group})
+        for position, layer in reversed(members):
+            ElementTree.SubElement(parent, "layer", _attributes(position, layer))
     described = m.describe(stack, lambda position, _: {"file": _file(position)})
     flat = stack.flatten()
     thumbnail = flat.copy()
@@ -42,7 +45,8 @@ def write(stack: LayerStack) -> bytes:
 def read(data: bytes, reading: m.Reading) -> LayerStack:
     """Read any OpenRaster file of plain layers; one that `write` made comes back with prompts, seeds, models and boxes.
 
-    Raises `BadInput` for what a stack cannot hold: groups with an opacity, mode or offset of their own, further blend modes.
+    Groups keep their names, inner ones as `outer / inner`; the layers of a hidden group are hidden. Raises `BadInput` for
+    what a stack cannot hold: groups with an opacity, mode or offset of their own, further blend modes.
     """
     archive = Unpacker(data, reading)
     root = _stack_xml(archive, reading)
@@ -55,11 +59,11 @@ def read(data: bytes, reading: m.Reading) -> LayerStack:
     known = {m.typed(entry, "file", str, reading): entry for entry in described}
     left = PIXEL_BUDGET * reading.max_pixels
     layers = []
-    for position, element in enumerate(elements):
+    for position, (element, look) in enumerate(elements):
         source = element.get("src", "")
         rgba = decode(archive.read(source), reading, left)
         left -= rgba.shape[0] * rgba.shape[1]
-        facts = _appearance(element, reading)
+        facts = _appearance(element, reading) | look
         if source in known:
             facts |= m.provenance(known.pop(source), reading)
         elif position == 0 and rgba.shape[:2] == (height, width) and (rgba[..., 3] == 255).all():
@@ -115,21 +119,25 @@ def _stack_xml(archive: Unpacker, reading: m.Reading) -> ElementTree.Element:
     return root
 
 
-def _flat_layers(stack: ElementTree.Element | None, reading: m.Reading, depth: int = 0) -> list[ElementTree.Element]:
-    """The layers in the order of the file; groups that do nothing of their own are opened up."""
-    found: list[ElementTree.Element] = []
+def _flat_layers(
+    stack: ElementTree.Element | None, reading: m.Reading, groups: tuple[str, ...] = (), hidden: bool = False
+) -> list[tuple[ElementTree.Element, dict[str, Any]]]:
+    """The layers in the order of the file, and what their groups make of them; groups must do nothing else of their own."""
+    look: dict[str, Any] = {"group": " / ".join(groups) or None} | ({"visible": False} if hidden else {})
+    found: list[tuple[ElementTree.Element, dict[str, Any]]] = []
     for element in stack if stack is not None else ():
         if element.tag == "layer":
-            found.append(element)
+            found.append((element, look))
         elif element.tag == "stack":
+            name = element.get("name", "")
             plain = element.get("composite-op", "svg:src-over") == "svg:src-over" and _opacity(element, reading) == 1
-            plain &= element.get("visibility", "visible") != "hidden" and {element.get("x", "0"), element.get("y", "0")} == {"0"}
+            plain &= {element.get("x", "0"), element.get("y", "0")} == {"0"}
             isolated = element.get("isolation", "auto") == "isolate" and any(
                 e.get("composite-op") != "svg:src-over" for e in element.iter("layer")
             )
-            if not plain or isolated or depth > 32:
-                raise reading.bad(f"has the group {element.get('name', '')!r}, which changes how its layers look", _MERGE)
-            found += _flat_layers(element, reading, depth + 1)
+            if not plain or isolated or len(groups) > 32:
+                raise reading.bad(f"has the group {name!r}, which changes how its layers look", _MERGE)
+            found += _flat_layers(element, reading, (*groups, name or "Group"), hidden or element.get("visibility") == "hidden")
         else:
             raise reading.bad(f"has a layer of kind {element.tag!r}", _MERGE)
     return found

@@ -32,18 +32,23 @@ def write(stack: LayerStack) -> bytes:
         raise BadInput("output", size, f"is more than {MAX_SIDE} pixels a side, the limit of PSD", "write an .ora or .zip")
     modes = {"normal": BlendMode.NORMAL, "multiply": BlendMode.MULTIPLY, "screen": BlendMode.SCREEN}
     document = psd_tools.PSDImage.new("RGB", (stack.width, stack.height), color=255, compression=Compression.RLE)
-    for number, layer in enumerate(stack, start=1):
-        pixels = document.create_pixel_layer_from_array(
-            np.ascontiguousarray(layer.rgba),
-            top=layer.y,
-            left=layer.x,
-            opacity=_level(layer.opacity),
-            blend_mode=modes[layer.blend_mode],
-            compression=Compression.RLE,
-        )
-        pixels.name = layer.name
-        pixels.visible = layer.visible
-        pixels.tagged_blocks.set_data(Tag.LAYER_ID, number)
+    for number, (group, members) in enumerate(m.groups(stack), start=len(stack) + 1):
+        parent = document if group is None else document.create_group()
+        if group is not None:
+            parent.name = group
+            parent.tagged_blocks.set_data(Tag.LAYER_ID, number)
+        for position, layer in members:
+            pixels = parent.create_pixel_layer_from_array(
+                np.ascontiguousarray(layer.rgba),
+                top=layer.y,
+                left=layer.x,
+                opacity=_level(layer.opacity),
+                blend_mode=modes[layer.blend_mode],
+                compression=Compression.RLE,
+            )
+            pixels.name = layer.name
+            pixels.visible = layer.visible
+            pixels.tagged_blocks.set_data(Tag.LAYER_ID, position + 1)
     described = m.describe(stack, lambda position, _: {"psd_layer_id": position + 1})
     packet = xmp.packet(described, m.dumps(described, ascii_only=True))
     for key, data in ((Resource.ICC_PROFILE, srgb_profile()), (Resource.XMP_METADATA, packet.encode())):
@@ -58,7 +63,8 @@ def write(stack: LayerStack) -> bytes:
 def read(data: bytes, reading: m.Reading) -> LayerStack:
     """Restore a stack from a PSD that `write` made, also when its layers were moved, renamed, hidden or reordered since.
 
-    Raises `BadInput` for other PSDs, and for what a stack cannot hold: groups, masks, effects, further blend modes.
+    Groups keep their names, inner ones as `outer / inner`; the layers of a hidden group are hidden. Raises `BadInput` for
+    other PSDs, and for what a stack cannot hold: groups with a look of their own, masks, effects, further blend modes.
     """
     document = _open(data, reading)
     described = _manifest(document, reading)
@@ -66,11 +72,11 @@ def read(data: bytes, reading: m.Reading) -> LayerStack:
     icc = document.image_resources.get_data(_resource("ICC_PROFILE"))
     taken: set[int] = set()
     layers = []
-    for pixels in document:
+    for pixels, look in _flat_layers(document, reading):
         number = pixels.layer_id
         entry = known.get(number) if number not in taken else None  # a copy made in an editor may keep the number
         taken.add(number)
-        layers.append(_layer(pixels, entry, icc, reading))
+        layers.append(_layer(pixels, entry, icc, look, reading))
     return m.assemble(reading, document.width, document.height, layers)
 
 
@@ -79,7 +85,22 @@ def read_manifest(data: bytes, reading: m.Reading) -> dict[str, object]:
     return _manifest(_open(data, reading), reading)
 
 
-def _layer(pixels: Any, entry: dict[str, Any] | None, icc: bytes | None, reading: m.Reading) -> Layer:
+def _flat_layers(parent: Any, reading: m.Reading, groups: tuple[str, ...] = (), hidden: bool = False) -> list[tuple[Any, dict[str, Any]]]:
+    """The layers from bottom to top, and what their groups make of them; groups must do nothing else of their own."""
+    look: dict[str, Any] = {"group": " / ".join(groups) or None} | ({"visible": False} if hidden else {})
+    found: list[tuple[Any, dict[str, Any]]] = []
+    for item in parent:
+        if item.kind != "group":
+            found.append((item, look))
+            continue
+        plain = item.blend_mode.name == "PASS_THROUGH" and item.opacity == 255 and not item.clipping and not item.has_effects()
+        if not plain or item.has_mask() or item.has_vector_mask() or len(groups) > 32:
+            raise reading.bad(f"has the group {item.name!r}, which changes how its layers look", "merge it in the editor")
+        found += _flat_layers(item, reading, (*groups, item.name or "Group"), hidden or not item.visible)
+    return found
+
+
+def _layer(pixels: Any, entry: dict[str, Any] | None, icc: bytes | None, look: dict[str, Any], reading: m.Reading) -> Layer:
     modes = {"NORMAL": "normal", "MULTIPLY": "multiply", "SCREEN": "screen"}
     if pixels.kind != "pixel" or pixels.has_mask() or pixels.has_vector_mask() or pixels.has_effects() or pixels.clipping:
         raise reading.bad(f"has the layer {pixels.name!r}, which is more than pixels", "rasterise and merge it in the editor")
@@ -91,7 +112,7 @@ def _layer(pixels: Any, entry: dict[str, Any] | None, icc: bytes | None, reading
     opacity = exact if exact is not None and _level(exact) == pixels.opacity else pixels.opacity / 255
     facts |= {"name": pixels.name, "x": pixels.left, "y": pixels.top, "opacity": opacity}
     facts |= {"blend_mode": modes[pixels.blend_mode.name], "visible": pixels.visible}
-    return m.build(reading, _pixels(pixels, icc, reading), facts)
+    return m.build(reading, _pixels(pixels, icc, reading), facts | look)
 
 
 def _pixels(layer: Any, icc: bytes | None, reading: m.Reading) -> np.ndarray:
@@ -123,7 +144,7 @@ def _open(data: bytes, reading: m.Reading) -> Any:
     if (document.color_mode.name, document.depth, document.version) != ("RGB", 8, 1):
         raise reading.bad("is not an 8-bit RGB document", _FOREIGN)
     reading.check_canvas(document.width, document.height)
-    if len(document) > m.MAX_LAYERS:
+    if sum(item.kind != "group" for item in document.descendants()) > m.MAX_LAYERS:
         raise reading.bad(f"has more than {m.MAX_LAYERS} layers")
     return document
 

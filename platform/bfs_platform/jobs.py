@@ -11,14 +11,13 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NoReturn
 
 from bfs_model.errors import BadInput
 
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _REACH_S = 10.0
-_TOLD = ("MLFLOW_TRACKING_URI", "BFS_HOME", "HF_HUB_OFFLINE", "DS_ACCELERATOR")
+_TOLD = ("MLFLOW_TRACKING_URI", "BFS_HOME", "HF_HUB_OFFLINE", "DS_ACCELERATOR", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION")
 _MIN_LOCAL_CPUS = 4  # Ray Data's helper actors hold logical CPUs too; on fewer a pipeline can wait for itself
 
 
@@ -30,12 +29,12 @@ class JobParser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-def run_job(main: Callable[[], Path | str]) -> NoReturn:
+def run_job(main: Callable[[], object]) -> NoReturn:
     """Run `main`, print the manifest path it returns as the last line of stdout, and exit by the job contract."""
     sys.exit(exit_code(main))
 
 
-def exit_code(main: Callable[[], Path | str]) -> int:
+def exit_code(main: Callable[[], object]) -> int:
     """As `run_job`, but return the exit code instead of leaving the process."""
     name_accelerator()
     try:

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import Response
 from fastapi.responses import JSONResponse
 
-from bfs_serve.documents import SUFFIXES, composite_png, render
+from bfs_serve.documents import SUFFIXES, composite_png, parts_png, render
 from bfs_serve.negotiation import MEDIA_TYPES
 from bfs_serve.orders import Drawing, ModelInfo, Order
 from bfs_serve.problems import Problem, ProblemError
@@ -44,4 +44,6 @@ def of_view(view: dict[str, Any], status: int = 200, headers: dict[str, str] | N
 
 def _in_base64(order: Order, drawing: Drawing) -> dict[str, str]:
     images = {"layer_png": drawing.layer_png, "composite_png": composite_png(order, drawing)}
+    if order.split_effects:
+        images |= {f"{part}_png": picture for part, picture in parts_png(order, drawing).items()}
     return {name: base64.b64encode(image).decode() for name, image in images.items()}

@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image
 
 from bfs_model import bundle
-from bfs_serve.orders import Canceled, Generation, ModelInfo
+from bfs_serve.orders import REFERENCE, Canceled, Generation, ModelInfo
 
 _REGISTRY = "models:/"
 
@@ -16,15 +16,15 @@ class PipelineEngine:
     """Serves `tiny`, a model folder, or a registry URI such as `models:/bfs@champion`; on the GPU when there is one."""
 
     def __init__(self, model: str) -> None:
-        import torch
-
         from bfs_model import BFSPipeline
+        from bfs_model.memory import to_accelerator
 
         path = _path(model)
         pipe = BFSPipeline.from_pretrained(path)
-        self._pipe = pipe.to("cuda" if torch.cuda.is_available() else "cpu")
+        self._pipe = to_accelerator(pipe)
         self._pipe.set_progress_bar_config(disable=True)
-        self.info = ModelInfo(model, bundle.content_hash(path))
+        capabilities = () if pipe.image_encoder is None else (REFERENCE,)
+        self.info = ModelInfo(model, bundle.content_hash(path), capabilities)
 
     @classmethod
     def locate(cls, model: str) -> str:
@@ -44,6 +44,7 @@ class PipelineEngine:
         steps: int | None,
         on_step: Callable[[int, int], None],
         cancelled: Callable[[], bool],
+        reference: Image.Image | None = None,
     ) -> Generation:
         """See `bfs_serve.orders.Engine`."""
         steps = steps or int(self._pipe.config.default_steps)
@@ -55,7 +56,7 @@ class PipelineEngine:
             return {}
 
         settings = {"num_inference_steps": steps, "seed": seed, "callback_on_step_end": after_step}
-        out = self._pipe(background=background, box=box, prompt=prompt, **settings)
+        out = self._pipe(background=background, box=box, prompt=prompt, reference=reference, **settings)
         return Generation(out.foregrounds[0], seed)
 
 

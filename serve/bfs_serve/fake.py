@@ -40,6 +40,7 @@ class FakeEngine:
         steps: int | None,
         on_step: Callable[[int, int], None],
         cancelled: Callable[[], bool],
+        reference: Image.Image | None = None,
     ) -> Generation:
         """See `bfs_serve.orders.Engine`."""
         if prompt == "fail":

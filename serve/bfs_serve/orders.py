@@ -12,7 +12,7 @@ from PIL import Image
 from bfs_serve.problems import Problem
 
 REFERENCE = "reference"
-SPLIT_EFFECTS = "split_effects"
+_REMEDIES = {REFERENCE: ": a bundle that carries a reference encoder"}
 
 
 class Canceled(Exception):
@@ -46,11 +46,12 @@ class Order:
     steps: int | None = None
     reference: bytes | None = None
     split_effects: bool = False
+    """Object and effects as two layers in the answer; any model will do, since its layer is split as it is answered."""
 
     @property
     def needs(self) -> tuple[str, ...]:
         """The capabilities that the model must have."""
-        return (REFERENCE,) * (self.reference is not None) + (SPLIT_EFFECTS,) * self.split_effects
+        return (REFERENCE,) * (self.reference is not None)
 
     @property
     def num_bytes(self) -> int:
@@ -103,7 +104,10 @@ def unsupported(missing: list[str], model: ModelInfo | None) -> Problem:
     """The loaded model lacks a capability that the request needs."""
     errors = tuple({"pointer": f"/{need}", "detail": f"{need} is not something this model can do", "key": need} for need in missing)
     name = model.label if model else "The loaded model"
-    return Problem("unsupported-by-model", f"{name} cannot do {', '.join(missing)}; leave it out or serve a model that can.", errors)
+    remedies = [_REMEDIES[need] for need in missing if need in _REMEDIES]
+    return Problem(
+        "unsupported-by-model", f"{name} cannot do {', '.join(missing)}; leave it out or serve a model that can{''.join(remedies)}.", errors
+    )
 
 
 class Engine(Protocol):
@@ -127,8 +131,11 @@ class Engine(Protocol):
         steps: int | None,
         on_step: Callable[[int, int], None],
         cancelled: Callable[[], bool],
+        reference: Image.Image | None = None,
     ) -> Generation:
         """Draw one layer; a pure function of the arguments and the model.
+
+        `reference`, a picture of the object, is given only to an engine whose model has the capability of that name.
 
         `on_step(done, total)` is called after each step. When `cancelled()` turns true, raise `Canceled` within one step.
         """

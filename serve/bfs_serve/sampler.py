@@ -145,7 +145,11 @@ def draw(engine: Engine, order: Order, on_step: Callable[[int, int], None], canc
         return unsupported(missing, engine.info)
     begin = time.perf_counter()
     background = read_image(order.background, key="background").pil()
-    generation = engine.generate(background, order.box, order.prompt, order.seed, order.steps, on_step, cancelled)
+    asked = (background, order.box, order.prompt, order.seed, order.steps, on_step, cancelled)
+    if order.reference is None:
+        generation = engine.generate(*asked)
+    else:
+        generation = engine.generate(*asked, reference=read_image(order.reference, key="reference").pil())
     layer = generation.layer
     assert (layer.mode, layer.size) == ("RGBA", background.size), f"layer is {layer.mode} {layer.size}, not RGBA {background.size}"
     return Drawing(png_bytes(layer), generation.seed, engine.info, time.perf_counter() - begin, _warnings(layer))

@@ -96,7 +96,7 @@ class LayerFields(BaseModel):
     prompt: Prompt
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
     steps: Annotated[int, Field(ge=1, le=MAX_STEPS)] | None = None
-    split_effects: bool = False
+    split_effects: bool = Field(default=False, description="Answer with object and effects (shadow, reflection) as two layers as well.")
 
 
 class LayerBody(LayerFields):
@@ -151,3 +151,5 @@ class LayerResult(JobView):
 
     layer_png: str = Field(description="the RGBA layer: object, shadow and reflection")
     composite_png: str = Field(description="the layer over the untouched background")
+    object_png: str | None = Field(default=None, description="with split_effects: the object alone")
+    effects_png: str | None = Field(default=None, description="with split_effects: its shadow and reflection, to lie under the object")

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from sources import PACKAGES, ROOT, imports, parsed, python_files, shown
 
-# What bfs_model may import. psd_tools only inside functions: it is needed when a PSD is written, and not before.
+# What bfs_model may import. Some only inside functions: psd_tools when a PSD is written, torchao when weights are rounded.
 # tokenizers is a part of transformers.
 ALLOWED_BELOW = {"bfs_model", "torch", "diffusers", "transformers", "tokenizers", "peft", "safetensors", "numpy", "PIL"}
-ALLOWED_IN_FUNCTIONS = {"psd_tools"}
+ALLOWED_IN_FUNCTIONS = {"psd_tools", "torchao"}
 # Shape annotations are optional: one file imports them and does without where they are missing.
 ALLOWED_IN_FILE = {"bfs_model/shapes.py": {"jaxtyping"}}
 

@@ -253,6 +253,6 @@ def test_sources_are_interchangeable(tmp_path: Path) -> None:
 
 
 def test_limits_are_what_the_documentation_says() -> None:
-    """Three formats; photographs of current cameras pass."""
-    assert images.FORMATS == ("PNG", "JPEG", "WEBP")
-    assert 48_000_000 <= images.MAX_PIXELS <= (Image.MAX_IMAGE_PIXELS or 0)
+    """Four formats; photographs of current cameras and 8K squares pass."""
+    assert images.FORMATS == ("PNG", "JPEG", "WEBP", "TIFF")
+    assert 8192**2 <= images.MAX_PIXELS <= (Image.MAX_IMAGE_PIXELS or 0)

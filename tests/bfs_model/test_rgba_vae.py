@@ -1,9 +1,11 @@
 """The RGBA VAE: surgery and losses."""
 
+import numpy as np
+import pytest
 import torch
 
 from bfs_model import encoding, rgba_vae
-from bfs_model.compositor import LatentCompositor
+from bfs_model.compositing import composite
 from bfs_model.tiny import TEST, random_components
 
 
@@ -67,10 +69,21 @@ def test_round_trip_of_normalisation() -> None:
     torch.testing.assert_close(encoding.decode_latents(vae, mean), vae.decode(posterior.mean).sample, atol=1e-5, rtol=1e-4)
 
 
-@torch.no_grad()
-def test_fresh_compositor_passes_the_background_through() -> None:
-    """Φ starts as (almost) the identity on the background, at any resolution."""
-    phi = LatentCompositor(latent_channels=4, width=16, num_blocks=2)
-    z_fg, z_bg = torch.randn(2, 4, 6, 10), torch.randn(2, 4, 6, 10)
-    gate = torch.sigmoid(torch.tensor(-4.0))
-    torch.testing.assert_close(phi(z_fg, z_bg), z_bg + gate * (z_fg - z_bg))
+def test_alpha_is_pushed_past_both_ends() -> None:
+    """By hand, margin 0.25: empty pixels weigh 1 + 2 and cost what stands above −1.25, solid ones what lacks to 1.25; else |error|."""
+    target = torch.tensor([[[-1.0, -1.0, -1.0, 1.0, 1.0, 0.5, 0.5]]])
+    output = torch.tensor([[[-2.0, -1.0, 0.0, 2.0, 1.0, 0.0, 1.5]]])
+    expected = (3 * (0 + 0.25 + 1.25) + (0 + 0.25) + (0.5 + 1.0)) / 7
+    assert float(rgba_vae.alpha_loss(target, output, empty_weight=2, margin=0.25)) == pytest.approx(expected)
+
+
+def test_layers_over_a_colour_agree_with_eq_1() -> None:
+    """In [-1, 1], with a number or a colour behind: the same picture as Eq. 1 in [0, 1]; decoded alpha is clipped first."""
+    torch.manual_seed(0)
+    layer, colour = torch.rand(5, 7, 4), torch.tensor([0.2, 0.9, 0.4])
+    truth = torch.from_numpy(composite(layer.numpy(), np.broadcast_to(colour.numpy(), (5, 7, 3)))).permute(2, 0, 1)
+    ours = rgba_vae.over_colour(layer.permute(2, 0, 1)[None] * 2 - 1, colour * 2 - 1)[0]
+    torch.testing.assert_close((ours + 1) / 2, truth)
+    beyond = torch.full((1, 4, 1, 1), -1.5)
+    assert rgba_vae.clipped_alpha(beyond).flatten().tolist() == [-1.5, -1.5, -1.5, -1.0]
+    assert float(rgba_vae.over_colour(rgba_vae.clipped_alpha(beyond), 0).abs().max()) == 0

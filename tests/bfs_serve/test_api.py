@@ -289,12 +289,11 @@ def test_what_cannot_be_given_is_406_before_any_work(client: TestClient, make_pn
 
 
 def test_capabilities_that_the_model_lacks_are_422(client: TestClient, make_png: MakePng) -> None:
-    """The schema knows reference and split_effects; this model does not."""
+    """The schema knows references; this model does not."""
     client.get("/readyz")
-    problem = problem_of(client.post("/v1/layers", json=as_json(make_png(), split_effects=True)), 422)
-    assert problem["type"].endswith("unsupported-by-model")
     files = {"background": make_png(), "reference": make_png()}
-    problem_of(client.post("/v1/layers", files={k: (k, v) for k, v in files.items()}, data=FIELDS), 422)
+    problem = problem_of(client.post("/v1/layers", files={k: (k, v) for k, v in files.items()}, data=FIELDS), 422)
+    assert problem["type"].endswith("unsupported-by-model")
 
 
 def test_failures_of_the_engine_are_problems(client: TestClient, make_png: MakePng) -> None:

@@ -10,10 +10,10 @@ from bfs_model.objectives import Draw, LatentBatch, Option, Prediction, Step
 
 
 class _AddingCompositor(torch.nn.Module):
-    """A fake Φ: the sum of its inputs."""
+    """A fake Φ: the sum of its latents above the empty one."""
 
-    def forward(self, z_fg: torch.Tensor, z_bg: torch.Tensor) -> torch.Tensor:
-        return z_fg + z_bg
+    def forward(self, z_fg: torch.Tensor, z_bg: torch.Tensor, z_empty: torch.Tensor) -> torch.Tensor:
+        return z_fg - z_empty + z_bg
 
 
 def _step(sigma: float = 0.5) -> Step:
@@ -26,6 +26,7 @@ def _step(sigma: float = 0.5) -> Step:
         mask=torch.ones(1, 1, 8, 8),
         prompt_embeds=torch.zeros(1, 3, 5),
         pooled_embeds=torch.zeros(1, 5),
+        z_empty=0.25 * one,
     )
     draw = Draw(noise_comp=one, noise_fg=one, sigma=torch.tensor([sigma]))
     prediction = Prediction(x_comp=2 * one, x_fg=1.5 * one, v_comp=-1 * one, v_fg=-2 * one)
@@ -41,8 +42,8 @@ def test_eq_6_9_10_by_hand() -> None:
 
 
 def test_eq_7_by_hand() -> None:
-    """ẑ_C = 2 + 0.5·1 = 2.5, ẑ_F = 1.5 + 0.5·2 = 2.5, Φ = 2.5 + 1 = 3.5, so the loss is 1."""
-    assert float(objectives.composition(_step())) == pytest.approx(1.0)
+    """ẑ_C = 2 + 0.5·1 = 2.5, ẑ_F = 1.5 + 0.5·2 = 2.5, Φ = 2.5 − 0.25 + 1 = 3.25, so the loss is 0.75."""
+    assert float(objectives.composition(_step())) == pytest.approx(0.75)
 
 
 def test_eq_8_weights() -> None:
@@ -50,7 +51,7 @@ def test_eq_8_weights() -> None:
     (option,) = objectives.first_stage()
     loss, terms = option.loss(_step())
     assert option.data == "synthetic" and set(terms) == {"flow", "comp"}
-    assert float(loss) == pytest.approx(2.0 + 0.1 * 1.0)
+    assert float(loss) == pytest.approx(2.0 + 0.1 * 0.75)
 
 
 def test_second_stage_is_80_to_20_drawn_from_seed_and_step() -> None:

@@ -37,6 +37,8 @@ def test_eq_3_equals_merged_weights() -> None:
     torch.nn.init.normal_(lora.up)
     h, base = torch.randn(2 * BATCH, TOKENS, DIM), torch.randn(3, DIM, DIM)
     deltas = lora(h)
+    for i, total in enumerate(lora(h, [h @ w for w in base])):
+        torch.testing.assert_close(total, h @ base[i] + deltas[i], atol=1e-5, rtol=1e-5)
     for branch, rows in enumerate((slice(0, BATCH), slice(BATCH, None))):
         for i in range(3):
             down = lora.down[branch, :, i * rank : (i + 1) * rank]

@@ -43,11 +43,11 @@ class Reply:
         if self.suffix != ".png":
             return documents.decode(self.content).flatten()
         layer = read_image(self.content, key="layer").rgba()
-        return Image.fromarray(composite_u8(layer, read_image(background, key="background").rgb))
+        return Image.fromarray(composite_u8(layer, read_image(background, key="background").over_white()))
 
 
-def request_layer(url: str, background: Path, fields: dict[str, Any], suffix: str) -> Reply:
-    """Ask the service at `url` for one layer as a file with this suffix.
+def request_layer(url: str, background: Path, fields: dict[str, Any], suffix: str, reference: bytes | None = None) -> Reply:
+    """Ask the service at `url` for one layer as a file with this suffix. `reference`: a picture of the object, as PNG.
 
     Raises: `BadInput` for what the service refuses, `Failure` when it cannot be reached, is busy or fails.
     """
@@ -62,6 +62,8 @@ def request_layer(url: str, background: Path, fields: dict[str, Any], suffix: st
         try:
             say(f"asking {base} ...")
             files = {"background": (background.name, background.read_bytes())}
+            if reference is not None:
+                files["reference"] = ("reference.png", reference)
             data = {name: str(value) for name, value in fields.items()}
             answer = client.post("/v1/layers", files=files, data=data, headers={"Prefer": f"wait={_WAIT_S}"})
             if answer.status_code == 202:

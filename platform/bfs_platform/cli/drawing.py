@@ -1,10 +1,11 @@
 """Run a pipeline once, with its steps on stderr, and write what it drew."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bfs_platform.cli import progress
+from bfs_platform.cli.reference import Shown
 from bfs_platform.cli.shell import say
 
 if TYPE_CHECKING:
@@ -23,6 +24,11 @@ class Task:
     seed: int | None
     steps: int | None
     finished: "Image.Image | None" = None
+    split: bool = False
+    joint_guidance: float = 0.0
+    refit: bool = False
+    shown: Shown = field(default_factory=Shown)
+    cache: str = "none"
 
 
 def draw(task: Task, model: str, output: Path, composite: Path | None = None) -> dict[str, Any]:
@@ -42,18 +48,22 @@ def draw(task: Task, model: str, output: Path, composite: Path | None = None) ->
             on_step(num_done, max(expected, num_done))
             return {}
 
-        drawn = loaded.pipeline(
-            task.background,
-            tuple(task.box),
-            task.prompt,
-            composite=task.finished,
-            seed=task.seed,
-            num_inference_steps=task.steps,
-            callback_on_step_end=callback,
-        )
+        settings: dict[str, Any] = {"seed": task.seed, "num_inference_steps": task.steps, "callback_on_step_end": callback}
+        if task.cache != "none":
+            settings["step_cache"] = task.cache
+        if task.finished is None:
+            drawn = loaded.pipeline(task.background, tuple(task.box), task.prompt, **settings, **task.shown.settings())
+        else:
+            settings |= {"joint_guidance": task.joint_guidance, "refit": task.refit}
+            drawn = loaded.pipeline.extract(task.finished, task.background, tuple(task.box), task.prompt, **settings)
     made = {"model": loaded.facts, "seed": drawn.seeds[0], "steps": num_done}
-    facts = {"box": task.box, "prompt": task.prompt or None, "seed": made["seed"], "model": loaded.facts, "parameters": {"steps": num_done}}
-    write_layer(output, task.background, drawn.foregrounds[0], task.prompt, facts)
+    parameters = {"steps": num_done} | task.shown.facts() | ({"joint_guidance": task.joint_guidance} if task.joint_guidance else {})
+    if task.refit:
+        parameters["refit"] = True
+    if task.cache != "none":
+        parameters["cache"] = task.cache
+    facts = {"box": task.box, "prompt": task.prompt or None, "seed": made["seed"], "model": loaded.facts, "parameters": parameters}
+    write_layer(output, task.background, drawn.foregrounds[0], task.prompt, facts, task.split)
     if composite is not None:
         write_composite(composite, drawn.composites[0])
     return made

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bfs_platform.cli.generate import Background, Model, Output, Seed, Steps
+from bfs_platform.cli.generate import Background, Model, Output, Seed, SplitEffects, Steps
 from bfs_platform.cli.shell import AsJson, report
 
 if TYPE_CHECKING:
@@ -18,6 +18,10 @@ Finished = Annotated[Path, typer.Option(metavar="IMAGE", help="The picture with 
 MaybeBox = Annotated[
     str | None, typer.Option("--box", metavar="X0,Y0,X1,Y1", help="Around the object; where the pictures differ by default.")
 ]
+Guidance = Annotated[
+    float, typer.Option(min=0.0, max=10.0, help="Listen to the finished picture this much more than trained; a second pass per step.")
+]
+Refit = Annotated[bool, typer.Option("--refit", help="Where the layer shows anything, make it explain the finished picture exactly.")]
 _DIFFERENT = 12  # levels of 255: above the noise of compression, below any object that is worth a layer
 
 
@@ -28,23 +32,28 @@ def extract(
     box: MaybeBox = None,
     prompt: Annotated[str, typer.Option(help="What the object is.")] = "",
     model: Model = "tiny",
+    joint_guidance: Guidance = 0.0,
+    refit: Refit = False,
     seed: Seed = None,
     steps: Steps = None,
+    split_effects: SplitEffects = False,
     as_json: AsJson = False,
 ) -> None:
     """Take an object, with its shadow and reflection, out of a finished picture as a layer over the known background."""
+    from PIL import Image
+
     from bfs_model.boxes import Box
     from bfs_model.images import read_image
     from bfs_platform.cli.drawing import Task, draw
     from bfs_platform.cli.results import canvas, check_outputs, summary_text
 
-    check_outputs(output, None, composite, background)
-    finished = read_image(composite, key="composite").pil().convert("RGB")
-    empty = read_image(background, key="background").pil().convert("RGB")
+    check_outputs(output, None, composite, background, split=split_effects)
+    finished = Image.fromarray(read_image(composite, key="composite").over_white())
+    empty = read_image(background, key="background").pil()
     area = Box.of(box).within(empty.width, empty.height) if box is not None else None
     area = _area(finished, empty, area)
     started = time.monotonic()
-    made = draw(Task(empty, area, prompt, seed, steps, finished), model, output)
+    made = draw(Task(empty, area, prompt, seed, steps, finished, split_effects, joint_guidance, refit), model, output)
     summary = {"output": str(output), **canvas(area, empty), **made, "elapsed_s": round(time.monotonic() - started, 3)}
     report(summary, as_json, summary_text(summary))
 
@@ -55,6 +64,7 @@ def _area(finished: "Image.Image", empty: "Image.Image", box: "Box | None") -> "
 
     from bfs_model.boxes import bounding_box
     from bfs_model.errors import BadInput
+    from bfs_model.images import read_image
 
     if finished.size != empty.size:
         shown = f"{finished.width}x{finished.height}"
@@ -63,7 +73,8 @@ def _area(finished: "Image.Image", empty: "Image.Image", box: "Box | None") -> "
         )
     if box is not None:
         return box
-    difference = np.abs(np.asarray(finished).astype(np.int16) - np.asarray(empty).astype(np.int16)).max(axis=-1)
+    before = read_image(empty, key="background").over_white()
+    difference = np.abs(np.asarray(finished).astype(np.int16) - before.astype(np.int16)).max(axis=-1)
     found = bounding_box(difference > _DIFFERENT)
     if found is None:
         raise BadInput("composite", f"{finished.width}x{finished.height}", "shows nothing that the background does not", "give --box")

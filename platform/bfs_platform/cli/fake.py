@@ -10,6 +10,7 @@ from PIL import Image
 
 from bfs_model.boxes import Box
 from bfs_model.compositing import composite_u8
+from bfs_model.images import read_image
 
 DEFAULT_STEPS = 4
 
@@ -34,20 +35,41 @@ class FakePipeline:
         box: Any,
         prompt: Any,
         *,
-        composite: Any = None,
         seed: int | None = None,
         num_inference_steps: int | None = None,
         callback_on_step_end: Callable[..., dict[str, Any]] | None = None,
+        reference: Any = None,
+        reference_mask: Any = None,
+        **weights: Any,
     ) -> FakeOutput:
-        """See `bfs_platform.cli.models.Pipeline`."""
-        picture = np.asarray(background)
+        """See `bfs_platform.cli.models.Pipeline`. With a reference the disc has its mean colour; weights do nothing."""
+        picture = read_image(background, key="background").over_white()
         seed = 0 if seed is None else seed
         for step in range(num_inference_steps or DEFAULT_STEPS):
             if callback_on_step_end is not None:
                 callback_on_step_end(self, step, 0, {})
         layer = _disc(Box.of(box), picture.shape[0], picture.shape[1], seed, str(prompt))
+        if reference is not None:
+            from bfs_model.reference import cut_out
+
+            covered = np.asarray(cut_out(reference, reference_mask))
+            layer[layer[..., 3] == 255, :3] = covered[covered[..., 3] > 127][:, :3].mean(axis=0).round()
         drawn = Image.fromarray(composite_u8(layer, picture))
         return FakeOutput([Image.fromarray(layer)], [drawn], [seed])
+
+    def extract(
+        self,
+        composite: Any,
+        background: Any,
+        box: Any,
+        prompt: Any = "",
+        *,
+        joint_guidance: float | int = 0.0,
+        refit: bool = False,
+        **settings: Any,
+    ) -> FakeOutput:
+        """The same disc, whatever the picture shows."""
+        return self(background, box, prompt, **settings)
 
 
 def _disc(box: Box, height: int, width: int, seed: int, prompt: str) -> np.ndarray:

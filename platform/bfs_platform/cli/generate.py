@@ -2,78 +2,106 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from bfs_platform.cli.reference import ImageWeight, Reference, ReferenceMask, ReferenceTokens, Shown, TextWeight
 from bfs_platform.cli.shell import AsJson, report
 
 if TYPE_CHECKING:
     from bfs_model.boxes import Box
 
-Background = Annotated[Path, typer.Option(metavar="IMAGE", help="The picture to draw into: PNG, JPEG or WebP, any size.")]
+Background = Annotated[Path, typer.Option(metavar="IMAGE", help="The picture to draw into: PNG, JPEG, WebP or TIFF, any size.")]
 BoxText = Annotated[
     str, typer.Option("--box", metavar="X0,Y0,X1,Y1", help="Where the object goes, in pixels of the background, half-open.")
 ]
-Prompt = Annotated[str, typer.Option(help="What to draw.")]
+Prompt = Annotated[str, typer.Option(help="What to draw; may be left out when a reference shows it.")]
 Output = Annotated[Path, typer.Option(metavar="FILE", help="The RGBA layer (.png) or a layered document (.psd, .ora, .zip).")]
 Model = Annotated[str, typer.Option(help="`tiny`, a folder, models:/NAME@ALIAS, or `fake` (a disc, to try out scripts).")]
 Seed = Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Drawn at random and printed when not given.")]
 Steps = Annotated[int | None, typer.Option(min=1, max=1000, help="Sampling steps; the model's own number by default.")]
+Cache = Annotated[
+    Literal["none", "first_block", "taylorseer"],
+    typer.Option(help="Reuse earlier steps where little changes: faster, and the layer a little other."),
+]
 Composite = Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the flat picture, as .png.")]
 Url = Annotated[str | None, typer.Option(help="Let the service at this address draw instead; BFS_API_KEY is sent if set.")]
+
+SplitEffects = Annotated[
+    bool,
+    typer.Option("--split-effects", help="Object and effects (shadow, reflection) apart: two layers in a group, or two more .png."),
+]
 
 
 def generate(
     background: Background,
     box: BoxText,
-    prompt: Prompt,
     output: Output,
+    prompt: Prompt = "",
+    reference: Reference = None,
+    reference_mask: ReferenceMask = None,
+    image_weight: ImageWeight = 1.0,
+    text_weight: TextWeight = None,
+    reference_tokens: ReferenceTokens = None,
     model: Model = "tiny",
     seed: Seed = None,
     steps: Steps = None,
+    cache: Cache = "none",
     url: Url = None,
     composite: Composite = None,
+    split_effects: SplitEffects = False,
     as_json: AsJson = False,
 ) -> None:
     """Draw one layer into a box of a background: the object with its shadow and reflection."""
     from bfs_model.boxes import Box
+    from bfs_model.errors import BadInput
     from bfs_model.images import read_image
     from bfs_platform.cli.drawing import Task, draw
     from bfs_platform.cli.results import canvas, check_outputs, summary_text
 
-    check_outputs(output, composite, background)
-    picture = read_image(background, key="background").pil().convert("RGB")
+    check_outputs(output, composite, background, split=split_effects)
+    picture = read_image(background, key="background").pil()
     area = Box.of(box).within(picture.width, picture.height)
-    _check_prompt(prompt)
+    shown = Shown(reference, reference_mask, image_weight, text_weight, reference_tokens)
+    shown.check(prompt, url)
+    if url is not None and cache != "none":
+        raise BadInput("cache", cache, "is for drawing here; the service at --url has settings of its own", "leave one of them out")
     started = time.monotonic()
     if url is None:
-        made = draw(Task(picture, area, prompt, seed, steps), model, output, composite)
+        made = draw(Task(picture, area, prompt, seed, steps, split=split_effects, shown=shown, cache=cache), model, output, composite)
     else:
-        made = _there(url, background, area, prompt, output, seed, steps, composite)
+        made = _there(url, background, area, prompt, output, seed, steps, composite, split_effects, shown)
     summary: dict[str, Any] = {"output": str(output), "composite": None if composite is None else str(composite)}
     summary |= {**canvas(area, picture), "prompt": prompt, **made, "elapsed_s": round(time.monotonic() - started, 3)}
     report(summary, as_json, summary_text(summary))
 
 
 def _there(
-    url: str, background: Path, box: "Box", prompt: str, output: Path, seed: int | None, steps: int | None, composite: Path | None
+    url: str,
+    background: Path,
+    box: "Box",
+    prompt: str,
+    output: Path,
+    seed: int | None,
+    steps: int | None,
+    composite: Path | None,
+    split: bool,
+    shown: Shown,
 ) -> dict[str, Any]:
     """Let a service draw."""
     from bfs_model.files import write_whole
     from bfs_platform.cli.client import request_layer
-    from bfs_platform.cli.results import write_composite
+    from bfs_platform.cli.results import write_composite, write_parts
 
-    fields = {"box": str(box), "prompt": prompt, "seed": seed, "steps": steps}
-    reply = request_layer(url, background, {key: value for key, value in fields.items() if value is not None}, output.suffix.lower())
+    fields: dict[str, Any] = {"box": str(box), "prompt": prompt, "seed": seed, "steps": steps}
+    alone = output.suffix.lower() == ".png"  # one picture holds one layer: its parts are made here
+    fields["split_effects"] = "true" if split and not alone else None
+    sent = {key: value for key, value in fields.items() if value is not None}
+    reply = request_layer(url, background, sent, output.suffix.lower(), shown.png())
     write_whole(output, reply.content)
+    if split and alone:
+        write_parts(output, reply.content, {"box": box, "prompt": prompt or None, "seed": reply.seed, "model": reply.model})
     if composite is not None:
         write_composite(composite, reply.flattened_over(background))
     return {"url": url, "model": reply.model, "seed": reply.seed, "steps": steps}
-
-
-def _check_prompt(prompt: str) -> None:
-    from bfs_model.errors import BadInput
-
-    if not prompt.strip():
-        raise BadInput("prompt", repr(prompt), "is empty", "describe the object in words")

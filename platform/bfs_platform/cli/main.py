@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bfs_platform.cli import data, doctor, export, extract, generate, recipes, registry, serve
+from bfs_platform.cli import convert, data, doctor, document, export, extract, generate, recipes, registry, serve, study, train
 from bfs_platform.cli.shell import Command, Commands
 
 app = typer.Typer(
@@ -18,7 +18,9 @@ app = typer.Typer(
 )
 app.command("generate", cls=Command)(generate.generate)
 app.command("extract", cls=Command)(extract.extract)
+app.command("document", cls=Command)(document.document)
 app.command("export", cls=Command)(export.export)
+app.command("convert", cls=Command)(convert.convert)
 app.command("serve", cls=Command, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve.serve)
 app.command("doctor", cls=Command)(doctor.doctor)
 app.command("recipes", cls=Command)(recipes.recipes)
@@ -26,6 +28,8 @@ app.command("show", cls=Command)(recipes.show)
 app.command("promote", cls=Command)(registry.promote)
 app.command("rollback", cls=Command)(registry.rollback)
 app.add_typer(data.app, name="data")
+app.add_typer(train.app, name="train")
+app.add_typer(study.app, name="study")
 
 
 def _version(wanted: bool) -> None:

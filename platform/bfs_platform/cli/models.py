@@ -29,12 +29,15 @@ class Pipeline(Protocol):
         box: Any,
         prompt: Any,
         *,
-        composite: Any = None,
         seed: int | None = None,
         num_inference_steps: int | None = None,
         callback_on_step_end: Callable[..., dict[str, Any]] | None = None,
+        **reference: Any,
     ) -> Drawn:
-        """Draw one layer into `box` of `background`, or extract it from `composite`."""
+        """Draw one layer into `box` of `background`."""
+
+    def extract(self, composite: Any, background: Any, box: Any, prompt: Any = "", **settings: Any) -> Drawn:
+        """Take the layer out of the finished picture `composite`."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,8 @@ def load_model(name: str) -> LoadedModel:
 
     facts["content_hash"] = content_hash(path)  # says at once if there is no such model, before torch is imported
     from bfs_model import BFSPipeline
+    from bfs_model.memory import to_accelerator
 
-    pipeline = BFSPipeline.from_pretrained(path)
+    pipeline = to_accelerator(BFSPipeline.from_pretrained(path))
     pipeline.set_progress_bar_config(disable=True)  # the commands show their own
     return LoadedModel(pipeline, facts)

@@ -9,10 +9,16 @@ from bfs_model.boxes import Box
 from bfs_model.errors import BadInput
 from bfs_model.files import writable, write_whole
 
+PARTS = ("object", "effects")
 LAYER_SUFFIXES = (".png", ".psd", ".ora", ".zip")
 
 
-def check_outputs(output: Path, composite: Path | None, *inputs: Path) -> None:
+def part_paths(output: Path) -> dict[str, Path]:
+    """Where the parts of a layer go that is written as .png: layer.png -> layer_object.png, layer_effects.png."""
+    return {part: output.with_name(f"{output.stem}_{part}{output.suffix}") for part in PARTS}
+
+
+def check_outputs(output: Path, composite: Path | None, *inputs: Path, split: bool = False) -> None:
     """Refuse paths that cannot be written, have an unknown suffix, or would overwrite each other or an input."""
     _suffix(output, "output", LAYER_SUFFIXES)
     writable(output, key="output")
@@ -21,15 +27,23 @@ def check_outputs(output: Path, composite: Path | None, *inputs: Path) -> None:
         if composite.resolve() == output.resolve():
             raise BadInput("composite", composite, "is the output as well", "give it a path of its own")
         writable(composite, key="composite")
-    for key, path in (("output", output), ("composite", composite)):
+    parts = part_paths(output).values() if split and output.suffix.lower() == ".png" else ()
+    for part in parts:
+        writable(part, key="output")
+        if composite is not None and composite.resolve() == part.resolve():
+            raise BadInput("composite", composite, "is a part of the output as well", "give it a path of its own")
+    for key, path in (("output", output), ("composite", composite), *(("output", part) for part in parts)):
         if path is not None and path.resolve() in [source.resolve() for source in inputs]:
             raise BadInput(key, path, "is an input as well", "write the result somewhere else")
 
 
-def write_layer(output: Path, background: Image.Image, foreground: Image.Image, name: str, facts: dict[str, Any]) -> None:
+def write_layer(
+    output: Path, background: Image.Image, foreground: Image.Image, name: str, facts: dict[str, Any], split: bool = False
+) -> None:
     """Write a layer: alone on the full canvas as .png, or over its background as a layered document.
 
-    Args: `facts` are fields of `bfs_model.layers.Layer`: box, prompt, seed, model, parameters.
+    Args: `facts` are fields of `bfs_model.layers.Layer`: box, prompt, seed, model, parameters. `split`: object and effects
+    as two layers in a group; beside a .png, which is the whole layer all the same, as two more files.
     """
     from bfs_model import LayerStack, documents
 
@@ -37,8 +51,29 @@ def write_layer(output: Path, background: Image.Image, foreground: Image.Image, 
     layer = stack.add(foreground, name=name or None, **facts)
     if output.suffix.lower() == ".png":
         documents.save_layer(stack, layer, output)
-    else:
-        stack.save(output)
+        if split:
+            _save_parts(stack, layer.id, output)
+        return
+    if split:
+        stack.split_effects(layer.id)
+    stack.save(output)
+
+
+def write_parts(output: Path, layer_png: bytes, facts: dict[str, Any]) -> None:
+    """Write object and effects of a layer that came as a picture beside it; `facts` as for `write_layer`."""
+    from bfs_model import LayerStack
+    from bfs_model.images import read_image
+
+    picture = read_image(layer_png, key="layer")
+    stack = LayerStack(picture.width, picture.height)
+    _save_parts(stack, stack.add(picture.pil(), **facts).id, output)
+
+
+def _save_parts(stack: Any, layer_id: str, output: Path) -> None:
+    from bfs_model import documents
+
+    for part in stack.split_effects(layer_id):
+        documents.save_layer(stack, part, part_paths(output)[part.part])
 
 
 def write_composite(path: Path, picture: Image.Image) -> None:

@@ -11,8 +11,9 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
+
+from bfs_platform.storage.path import Location, version_of
 
 GZIP_MAGIC = b"\x1f\x8b"
 SPACING = 64 * 2**20
@@ -31,31 +32,30 @@ class Member:
     size: int
 
 
-def is_gzip(path: Path) -> bool:
+def is_gzip(path: Location) -> bool:
     """By content, not by name."""
     with path.open("rb") as file:
         return file.read(2) == GZIP_MAGIC
 
 
-def members(path: Path) -> Iterator[tuple[Member, Any]]:
+def members(path: Location) -> Iterator[tuple[Member, Any]]:
     """Stream through a tar once: each regular file with a reader that is valid until the next one is asked for.
 
     Raises `tarfile.TarError`, `EOFError` or `zlib.error` where the archive is damaged or cut off.
     """
-    with tarfile.open(path, "r|gz" if is_gzip(path) else "r|") as archive:
+    with path.open("rb") as file, tarfile.open(fileobj=file, mode="r|gz" if is_gzip(path) else "r|") as archive:
         for info in archive:
             if info.isreg():
                 yield Member(info.name.removeprefix("./"), info.offset_data, info.size), archive.extractfile(info)
 
 
-def read_piece(path: Path, offset: int, size: int) -> bytes:
+def read_piece(path: Location, offset: int, size: int) -> bytes:
     """`size` bytes at `offset` of the uncompressed archive. Raises `EOFError` or `zlib.error` when it is damaged."""
-    status = path.stat()
-    return _reader(path, status.st_size, status.st_mtime_ns).read(offset, size)
+    return _reader(path, *version_of(path)).read(offset, size)
 
 
 @lru_cache(maxsize=8)
-def _reader(path: Path, size: int, time_ns: int) -> "PlainReader | GzipReader":
+def _reader(path: Location, size: int, time_ns: int) -> "PlainReader | GzipReader":
     """One reader per process and version of a file."""
     return GzipReader(path) if is_gzip(path) else PlainReader(path)
 
@@ -63,7 +63,7 @@ def _reader(path: Path, size: int, time_ns: int) -> "PlainReader | GzipReader":
 class PlainReader:
     """An uncompressed archive: a seek."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Location) -> None:
         self.path = path
 
     def read(self, offset: int, size: int) -> bytes:
@@ -99,7 +99,7 @@ class _State:
                 self.rest, self.engine = rest, zlib.decompressobj(wbits=31)
             data = self.rest or self._more(file)
             if not data:
-                raise EOFError(f"{file.name} is cut off")
+                raise EOFError("the archive is cut off")
             out = self.engine.decompress(data, MAX_STEP)
             self.rest = self.engine.unconsumed_tail
             if out:
@@ -116,7 +116,7 @@ class _State:
 class GzipReader:
     """A compressed archive: saved states for jumps, and a few cursors for reads that go on in order."""
 
-    def __init__(self, path: Path, spacing: int = SPACING) -> None:
+    def __init__(self, path: Location, spacing: int = SPACING) -> None:
         self.path, self.spacing = path, spacing
         self._saved: list[tuple[int, _State]] = [(0, _State())]
         # Where a read ended → its state and the output that came after what was asked for.

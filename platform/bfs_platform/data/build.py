@@ -3,40 +3,46 @@
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
-from bfs_model import bundle, integrity
+from bfs_model import bundle, foreign, integrity
 from bfs_model.errors import BadInput
 from bfs_platform.data.encode import UNUSED
-from bfs_platform.data.finish import KIND, BuildFailed, check_reject_rate, commit, write_rejects
-from bfs_platform.data.plan import Plan, Unit, list_rows, make_plan
+from bfs_platform.data.finish import KIND, AnyWorkspace, BuildFailed, check_reject_rate, commit, reject_lines, workspace_of
+from bfs_platform.data.models.base import identities
+from bfs_platform.data.plan import Plan, Unit, build_identity, list_rows, make_plan
 from bfs_platform.data.record import digest_of
+from bfs_platform.data.remote_workspace import retract
 from bfs_platform.data.sources.base import Source
 from bfs_platform.data.spec import DataSpec
-from bfs_platform.data.workspace import Receipt, Workspace
+from bfs_platform.data.workspace import Receipt
+from bfs_platform.storage.manifests import check_sizes, read_manifest, verify
+from bfs_platform.storage.path import Location, RemotePath, location, reachable
 
 Stream = Callable[[list[Unit]], Iterable[Receipt]]
 
 
-def build(source: Source, output: Path, spec: DataSpec, base: str = "tiny", commercial: bool = False, stream: Stream | None = None) -> Path:
-    """Build the dataset of `spec` from `source` into the directory `output` and return the path of its manifest.
+def build(
+    source: Source, output: Location, spec: DataSpec, base: str = "tiny", commercial: bool = False, stream: Stream | None = None
+) -> Location:
+    """Build the dataset of `spec` from `source` at `output`, a directory or a prefix of an object store; returns its manifest's place.
 
     Args: `base` names the bundle whose encoders make the latents (unused when the recipe does not encode); `commercial` refuses
     sources whose licence does not allow such use; `stream` replaces Ray Data (tests, plain loops).
     Raises: `BadInput` before any work starts, `BuildFailed` when too many records are rejected.
     """
-    output = Path(output).expanduser().absolute()
+    output = reachable(location(output), "output")
     check_licence([source], commercial)
-    rows = list_rows(source, spec.max_records)
-    plan = make_plan(source, rows, spec, base_of(base) if spec.encode.enabled else None)
-    identity = digest_of([spec.resolved()["spec"] | {"execution": None}, [unit.key for unit in plan.units]])
+    models = identities(spec)
+    made_with = base_of(base) if spec.encode.enabled else None
+    plan = make_plan(source, list_rows(source, spec.max_records), spec, made_with, models)
+    identity = digest_of([spec.identity()["spec"] | {"execution": None}, [unit.key for unit in plan.units]])
     finished = _already_committed(output, identity)
     if finished is not None:
         print(f"{output} holds this very dataset already", file=sys.stderr)
         return finished
-    workspace = Workspace(output)
-    with workspace.locked():
+    workspace = workspace_of(output)
+    with workspace.locked(digest_of([build_identity(spec, made_with, models), str(source.root)])):
         start = time.perf_counter()
         receipts = _collect(workspace, plan, spec, stream or _ray_stream(source, spec, output, base))
         notes = {"identity": identity, "wall_s": round(time.perf_counter() - start, 3), "stage_s": _stage_seconds(receipts)}
@@ -58,14 +64,14 @@ def base_of(name: str) -> dict[str, str]:
     A folder is known by its last name: the same bundle elsewhere is the same.
     """
     path = bundle.locate(name)
-    manifest = integrity.read_manifest(path)
+    manifest = bundle.read(path)
     for entry in manifest["files"]:
         if entry["path"].split("/")[0] not in UNUSED:
             integrity.verify_file(path, entry)
-    return {"name": name if name == "tiny" else path.name, "content_hash": manifest["content_hash"]}
+    return {"name": name if name == "tiny" or foreign.is_hub_id(name) else path.name, "content_hash": manifest["content_hash"]}
 
 
-def _collect(workspace: Workspace, plan: Plan, spec: DataSpec, stream: Stream) -> list[Receipt]:
+def _collect(workspace: AnyWorkspace, plan: Plan, spec: DataSpec, stream: Stream) -> list[Receipt]:
     """The receipts of all units: those that are there, and those that the stream makes now."""
     found = {unit.shard: workspace.receipt_of(unit) for unit in plan.units}
     receipts = [receipt for receipt in found.values() if receipt is not None]
@@ -81,16 +87,14 @@ def _collect(workspace: Workspace, plan: Plan, spec: DataSpec, stream: Stream) -
     return receipts
 
 
-def _stop_if_hopeless(workspace: Workspace, receipts: list[Receipt], total: int, allowed: float) -> None:
+def _stop_if_hopeless(workspace: AnyWorkspace, receipts: list[Receipt], total: int, allowed: float) -> None:
     """Rejects never become fewer: once there are too many for the whole build, the rest need not be made."""
     rejects = [reject for receipt in receipts for reject in receipt.rejects]
     if len(rejects) > allowed * total:
-        listed = workspace.root / "rejects.jsonl"
-        write_rejects(listed, rejects)
-        check_reject_rate(rejects, total, allowed, listed)
+        check_reject_rate(rejects, total, allowed, workspace.write_rejects(reject_lines(rejects)))
 
 
-def _ray_stream(source: Source, spec: DataSpec, output: Path, base: str) -> Stream:
+def _ray_stream(source: Source, spec: DataSpec, output: Location, base: str) -> Stream:
     def stream(units: list[Unit]) -> Iterator[Receipt]:
         from bfs_platform.data.stream import run_stream
         from bfs_platform.jobs import connect_ray
@@ -101,17 +105,37 @@ def _ray_stream(source: Source, spec: DataSpec, output: Path, base: str) -> Stre
     return stream
 
 
-def _already_committed(output: Path, identity: str) -> Path | None:
+def _already_committed(output: Location, identity: str) -> Location | None:
     """The manifest of `output` when it is whole and of this very build. Raises `BadInput` when something else lies there."""
     if not output.exists():
         return None
+    if isinstance(output, RemotePath):
+        return _already_put(output, identity)
     if not output.is_dir() or (any(output.iterdir()) and not (output / integrity.MANIFEST).exists()):
         raise BadInput("output", output, "exists and was not written by BFS", "choose another directory or remove it")
     try:
-        manifest = integrity.verify(output, KIND)
+        manifest = verify(output, KIND)
     except integrity.IntegrityError:
         return None
     return output / integrity.MANIFEST if manifest["notes"].get("identity") == identity else None
+
+
+def _already_put(output: RemotePath, identity: str) -> RemotePath | None:
+    """The same for an object store, where nothing that was committed is replaced by something else."""
+    found = output.files()
+    if integrity.MANIFEST not in found:
+        ours = any(name.startswith(".building/") for name in found)
+        if found and not ours:
+            raise BadInput("output", output, "holds objects that were not written by BFS", "choose another prefix or remove them")
+        return None
+    if read_manifest(output, KIND)["notes"].get("identity") != identity:
+        raise BadInput("output", output, "holds another dataset", "choose another prefix, or delete everything below it")
+    try:
+        check_sizes(output, read_manifest(output, KIND))
+    except integrity.IntegrityError:
+        retract(output)
+        return None
+    return output / integrity.MANIFEST
 
 
 def _stage_seconds(receipts: list[Receipt]) -> dict[str, float]:
@@ -147,21 +171,14 @@ def _size(receipt: Receipt) -> int:
     return len(receipt.records) + len(receipt.rejects)
 
 
-def in_process(source: Source, spec: DataSpec, output: Path, base: str = "tiny", components: Any = None) -> Stream:
+def in_process(source: Source, spec: DataSpec, output: Location, base: str = "tiny", components: Any = None) -> Stream:
     """The same stages in a plain loop of this process: the reference that the Ray stream must equal, and the way of small tests."""
 
     def stream(units: list[Unit]) -> Iterator[Receipt]:
-        from bfs_platform.data.stages.compose import Composer
-        from bfs_platform.data.work import compose_unit, finish_unit
+        from bfs_platform.data.work import UnitWorker
 
-        composer = Composer(spec)
-        encoder: Any = None
-        if spec.encode.enabled:
-            from bfs_platform.data.encode import Encoder
-
-            encoder = Encoder(spec.encode, base, components)
+        work = UnitWorker(spec, source.folder, base, components)
         for unit in units:
-            draft = compose_unit(unit, source.folder, composer)
-            yield finish_unit(encoder(draft) if encoder else draft, Workspace(output))
+            yield work(unit, workspace_of(output))
 
     return stream

@@ -2,19 +2,20 @@
 
 from functools import lru_cache
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bfs_platform.storage.path import Location, RemotePath, version_of
 
-def read_cell(path: Path, row: int, column: str) -> bytes | None:
+
+def read_cell(path: Location, row: int, column: str) -> bytes | None:
     """The bytes in one cell: binary, or the `{bytes, path}` struct in which image columns are published. None where it is null.
 
     Raises `OSError` or `pyarrow.ArrowInvalid` for a damaged file, `IndexError` or `KeyError` for a cell that is not there.
     """
-    time_ns = path.stat().st_mtime_ns
+    time_ns = version_of(path)[1]
     file, starts = _open(path, time_ns)
     group = next(i for i in range(len(starts) - 1) if row < starts[i + 1]) if 0 <= row < starts[-1] else -1
     if group < 0:
@@ -25,21 +26,26 @@ def read_cell(path: Path, row: int, column: str) -> bytes | None:
     return value["bytes"] if isinstance(value, dict) else value
 
 
+def open_parquet(path: Location) -> pq.ParquetFile:
+    """A Parquet file, wherever it lies."""
+    return pq.ParquetFile(path.open() if isinstance(path, RemotePath) else path)
+
+
 @lru_cache(maxsize=4)
-def _open(path: Path, time_ns: int) -> tuple[pq.ParquetFile, list[int]]:
-    file = pq.ParquetFile(path)
+def _open(path: Location, time_ns: int) -> tuple[pq.ParquetFile, list[int]]:
+    file = open_parquet(path)
     counts = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
     return file, [0, *accumulate(counts)]
 
 
 @lru_cache(maxsize=6)
-def _group(path: Path, time_ns: int, group: int, column: str) -> pa.ChunkedArray:
+def _group(path: Location, time_ns: int, group: int, column: str) -> pa.ChunkedArray:
     return _open(path, time_ns)[0].read_row_group(group, columns=[column])[column]
 
 
-def light_rows(path: Path, columns: list[str]) -> list[dict[str, Any]]:
+def light_rows(path: Location, columns: list[str]) -> list[dict[str, Any]]:
     """All rows of a file with small columns only (`"input.path"` reads one field of a struct); absent columns are left out."""
-    file = pq.ParquetFile(path)
+    file = open_parquet(path)
     known = [c for c in columns if c.split(".")[0] in file.schema_arrow.names]
     rows: list[dict[str, Any]] = []
     for batch in file.iter_batches(columns=known, batch_size=4096):

@@ -33,8 +33,9 @@ def load_components(base: str) -> Components:
     from bfs_model import bundle, integrity
     from bfs_model.pipeline import BFSPipeline
 
-    manifest = integrity.read_manifest(bundle.locate(base))
-    skipped = dict.fromkeys(UNUSED) if manifest["kind"] == bundle.BUNDLE else {}
+    path = bundle.locate(base)
+    whole = bundle.is_foreign(path) or integrity.read_manifest(path)["kind"] == bundle.BUNDLE
+    skipped: dict[str, Any] = dict.fromkeys(UNUSED) if whole else {}
     return BFSPipeline.from_pretrained(base, **skipped)
 
 

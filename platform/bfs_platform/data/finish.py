@@ -1,26 +1,25 @@
 """From collected shards to a committed dataset: near-copies dropped, rejects counted, manifest last."""
 
 import json
-import os
-import shutil
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
-from bfs_model import integrity
 from bfs_platform.data.plan import Plan
 from bfs_platform.data.record import Reason
-from bfs_platform.data.shard_file import shard_name, write_shard
+from bfs_platform.data.remote_workspace import RemoteWorkspace
+from bfs_platform.data.shard_file import shard_name
 from bfs_platform.data.spec import DataSpec
 from bfs_platform.data.workspace import Receipt, Workspace
+from bfs_platform.storage.path import Location, RemotePath
 
-REJECTS = "rejects.jsonl"
 KIND = "dataset"
+AnyWorkspace = Workspace | RemoteWorkspace
+
+
+def workspace_of(output: Location) -> AnyWorkspace:
+    """Where a dataset that will be at `output` grows."""
+    return RemoteWorkspace(output) if isinstance(output, RemotePath) else Workspace(output)
 
 
 class BuildFailed(RuntimeError):
@@ -59,7 +58,7 @@ def all_rejects(receipts: Sequence[Receipt], copies: dict[str, str]) -> list[dic
     return out
 
 
-def check_reject_rate(rejects: Sequence[dict[str, str]], total: int, allowed: float, listed: Path) -> None:
+def check_reject_rate(rejects: Sequence[dict[str, str]], total: int, allowed: float, listed: Location) -> None:
     """Raise `BuildFailed` when more than `allowed` of `total` records were rejected, or all of them."""
     if len(rejects) <= allowed * total and len(rejects) < total:
         return
@@ -70,49 +69,23 @@ def check_reject_rate(rejects: Sequence[dict[str, str]], total: int, allowed: fl
     )
 
 
-def write_rejects(path: Path, rejects: Sequence[dict[str, str]]) -> None:
+def reject_lines(rejects: Sequence[dict[str, str]]) -> bytes:
     """One JSON object per line: id, reason, detail."""
-    path.write_text("".join(json.dumps(r, ensure_ascii=False, sort_keys=True) + "\n" for r in rejects), encoding="utf-8")
+    return "".join(json.dumps(r, ensure_ascii=False, sort_keys=True) + "\n" for r in rejects).encode()
 
 
-def commit(workspace: Workspace, plan: Plan, spec: DataSpec, receipts: Sequence[Receipt], notes: dict[str, Any]) -> Path:
-    """Assemble the dataset from the collected shards and commit it onto the output. Returns the manifest's path."""
+def commit(workspace: AnyWorkspace, plan: Plan, spec: DataSpec, receipts: Sequence[Receipt], notes: dict[str, Any]) -> Location:
+    """Assemble the dataset from the collected shards and commit it onto the output. Returns the manifest's place."""
+    receipts = sorted(receipts, key=lambda r: r.shard)
     copies = near_copies(receipts, spec.checks.duplicate_bits)
     rejects = all_rejects(receipts, copies)
-    listed = workspace.root / REJECTS
-    write_rejects(listed, rejects)
+    listed = workspace.write_rejects(reject_lines(rejects))
     check_reject_rate(rejects, plan.num_records, spec.max_reject_rate, listed)
-    staging = workspace.root / "dataset"
-    shutil.rmtree(staging, ignore_errors=True)
-    (staging / "shards").mkdir(parents=True)
-    shards = [_place(workspace, staging, receipt, copies) for receipt in sorted(receipts, key=lambda r: r.shard)]
-    shutil.copyfile(listed, staging / REJECTS)
-    kept = [shard for shard in shards if shard is not None]
-    body = _body(plan, spec, kept, rejects) | next((r.shapes for r in receipts if r.shapes), {})
-    manifest = integrity.commit(staging, workspace.output, KIND, body, notes)
-    workspace.remove()
-    return manifest
-
-
-def _place(workspace: Workspace, staging: Path, receipt: Receipt, copies: dict[str, str]) -> dict[str, Any] | None:
-    """Put one shard into the dataset: as it is, or without its near-copies. The collected one stays for a later try."""
-    kept = [record_id for record_id, _, _ in receipt.records if record_id not in copies]
-    if not kept:
-        return None
-    part, target = workspace.part(receipt.shard), staging / shard_name(receipt.shard)
-    if len(kept) < len(receipt.records):
-        table = pq.read_table(part, page_checksum_verification=True)
-        write_shard(table.filter(pc.is_in(table["id"], pa.array(kept, pa.string()))), target)
-    else:
-        _link(part, target)
-    return {"path": shard_name(receipt.shard), "num_records": len(kept)}
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(source, target)
+    kept = {r.shard: [record_id for record_id, _, _ in r.records if record_id not in copies] for r in receipts}
+    workspace.assemble(receipts, kept)
+    shards = [{"path": shard_name(shard), "num_records": len(ids)} for shard, ids in kept.items() if ids]
+    body = _body(plan, spec, shards, rejects) | next((r.shapes for r in receipts if r.shapes), {})
+    return workspace.commit(KIND, body, notes)
 
 
 def _body(plan: Plan, spec: DataSpec, shards: list[dict[str, Any]], rejects: list[dict[str, str]]) -> dict[str, Any]:
@@ -125,4 +98,4 @@ def _body(plan: Plan, spec: DataSpec, shards: list[dict[str, Any]], rejects: lis
         "sources": [plan.source],
         "rejects": dict(sorted(Counter(r["reason"] for r in rejects).items())),
         "shards": shards,
-    }
+    } | ({"models": plan.models} if plan.models else {})

@@ -3,21 +3,26 @@
 import hashlib
 import zlib
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 
 from bfs_platform.data.archive import read_piece
 from bfs_platform.data.columns import read_cell
 from bfs_platform.data.record import Part, Reason, Reject
+from bfs_platform.storage.path import Location, RemotePath
 
 MAX_BYTES = 256 * 2**20
 
 
-def read_part(root: Path, part: Part) -> bytes:
+def read_part(root: Location, part: Part) -> bytes:
     """The bytes of `part` below `root`. Raises `Reject`: missing, damaged (its sha256 differs), too large, or unreadable."""
     path = _inside(root, part.path)
     try:
+        if part.container == "mulan":
+            from bfs_platform.data.sources.mulan import read_layer
+
+            return read_layer(root, part)
         data = _READERS[part.container](path, part)
     except FileNotFoundError:
         raise Reject(Reason.MISSING, f"{part.path} does not exist") from None
@@ -30,8 +35,12 @@ def read_part(root: Path, part: Part) -> bytes:
     return data
 
 
-def _inside(root: Path, relative: str) -> Path:
+def _inside(root: Location, relative: str) -> Location:
     """A path that stays below `root`: a list of records from elsewhere must not name other files of this machine."""
+    if isinstance(root, RemotePath):
+        if ".." in PurePosixPath(relative).parts or relative.startswith("/"):
+            raise Reject(Reason.UNREADABLE, f"{relative} leads out of the source")
+        return root / relative
     path = (root / relative).resolve()
     if not path.is_relative_to(_resolved(root)):
         raise Reject(Reason.UNREADABLE, f"{relative} leads out of the source")
@@ -43,17 +52,17 @@ def _resolved(root: Path) -> Path:
     return root.resolve()
 
 
-def _from_file(path: Path, part: Part) -> bytes:
+def _from_file(path: Location, part: Part) -> bytes:
     _check_size(path.stat().st_size, part)
     return path.read_bytes()
 
 
-def _from_tar(path: Path, part: Part) -> bytes:
+def _from_tar(path: Location, part: Part) -> bytes:
     _check_size(part.size, part)
     return read_piece(path, part.offset, part.size)
 
 
-def _from_parquet(path: Path, part: Part) -> bytes:
+def _from_parquet(path: Location, part: Part) -> bytes:
     try:
         data = read_cell(path, part.row, part.column)
     except (IndexError, KeyError) as error:

@@ -18,6 +18,8 @@ class Reason(StrEnum):
     UNREADABLE = "unreadable"
     TOO_LARGE = "too_large"
     TOO_SMALL = "too_small"
+    TOO_SLOW = "too_slow"
+    DECODER_DIED = "decoder_died"
     WRONG_MODE = "wrong_mode"
     SIZE_MISMATCH = "size_mismatch"
     EMPTY_MASK = "empty_mask"
@@ -45,7 +47,8 @@ class Reject(Exception):
 class Part:
     """Where one picture's bytes lie: a file below the source's root, or a piece of a container.
 
-    `container` is "file"; "tar" (`offset` and `size` in the archive, compressed or not); or "parquet" (`row` and `column`).
+    `container` is "file"; "tar" (`offset` and `size` in the archive, compressed or not); "parquet" (`row` and `column`); or "mulan"
+    (`row` is the instance, `column` the role and the picture).
     `sha256` is known when the source came with a manifest, and is then checked on reading.
     """
 
@@ -91,7 +94,10 @@ class Row:
 
 @dataclass(slots=True)
 class Record:
-    """One record with its pictures, all of one size. uint8: images [H, W, 3], masks [H, W], RGBA [H, W, 4]."""
+    """One record with its pictures, all of one size. uint8: images [H, W, 3], masks [H, W], RGBA [H, W, 4].
+
+    `mask_is_box` says that `object_mask` is only the inside of a box so far.
+    """
 
     id: str
     caption: str
@@ -101,6 +107,7 @@ class Record:
     effect_mask: np.ndarray | None = None
     foreground: np.ndarray | None = None
     shadow_free: np.ndarray | None = None
+    mask_is_box: bool = False
 
 
 def seed_of(*key: object) -> int:

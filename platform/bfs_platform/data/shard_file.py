@@ -1,5 +1,6 @@
 """The layout of a training shard, and its one writer: deterministic Parquet with page checksums, renamed into place when whole."""
 
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,17 +72,7 @@ def write_shard(table: pa.Table, path: Path) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        # PNG and float noise do not compress further; dictionaries and statistics would only repeat them.
-        pq.write_table(
-            table,
-            temporary,
-            row_group_size=ROWS_PER_GROUP,
-            compression="none",
-            use_dictionary=False,
-            write_statistics=False,
-            write_page_checksum=True,
-            store_schema=True,
-        )
+        _write(table, temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         digest = integrity.sha256_file(temporary)
@@ -89,6 +80,28 @@ def write_shard(table: pa.Table, path: Path) -> str:
     finally:
         temporary.unlink(missing_ok=True)
     return digest
+
+
+def shard_bytes(table: pa.Table) -> tuple[pa.Buffer, str]:
+    """What `write_shard` would write, and its sha256."""
+    sink = pa.BufferOutputStream()
+    _write(table, sink)
+    data = sink.getvalue()
+    return data, hashlib.sha256(data).hexdigest()
+
+
+def _write(table: pa.Table, sink: Any) -> None:
+    # PNG and float noise do not compress further; dictionaries and statistics would only repeat them.
+    pq.write_table(
+        table,
+        sink,
+        row_group_size=ROWS_PER_GROUP,
+        compression="none",
+        use_dictionary=False,
+        write_statistics=False,
+        write_page_checksum=True,
+        store_schema=True,
+    )
 
 
 def to_ipc(table: pa.Table) -> bytes:

@@ -10,26 +10,30 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from bfs_model import integrity
 from bfs_model.errors import BadInput, IntegrityError
 from bfs_model.images import read_image
 from bfs_platform.data.finish import KIND
 from bfs_platform.data.shard_file import PICTURES
+from bfs_platform.storage.manifests import read_manifest
+from bfs_platform.storage.manifests import verify as verify_files
+from bfs_platform.storage.path import Location, RemotePath, location, reachable
 
 CACHE_BYTES = 512 * 2**20
 
 
-def open_dataset(directory: str | Path, stage: int | None = None, verify: bool = True, cache_bytes: int = CACHE_BYTES) -> "Dataset":
-    """Open a committed training set.
+def open_dataset(
+    directory: str | Path | RemotePath, stage: int | None = None, verify: bool = True, cache_bytes: int = CACHE_BYTES
+) -> "Dataset":
+    """Open a committed training set, in a directory or on an object store (`s3://bucket/prefix`; records are read by ranges).
 
     Args: `stage` that it must be of; `verify` hashes every file first (a worker whose driver did so may skip it; pages
     are checked on reading either way); `cache_bytes` of decoded columns are kept.
     Raises: `IntegrityError` naming what is missing or damaged, `BadInput` when it is of another stage.
     """
-    root = Path(directory).expanduser().absolute()
+    root = reachable(location(directory), "dataset")
     if not root.is_dir():
         raise BadInput("dataset", directory, "is not a directory", "build one with jobs/build_stage1.py or jobs/build_stage2.py")
-    manifest = integrity.verify(root, KIND) if verify else integrity.read_manifest(root, KIND)
+    manifest = verify_files(root, KIND) if verify else read_manifest(root, KIND)
     if stage is not None and manifest["body"]["stage"] != stage:
         found = manifest["body"]["stage"]
         raise BadInput("dataset", directory, f"is a stage-{found} set, not stage {stage}", f"build one with jobs/build_stage{stage}.py")
@@ -39,7 +43,7 @@ def open_dataset(directory: str | Path, stage: int | None = None, verify: bool =
 class Dataset:
     """A training set of `len()` records, numbered in the order of its shards."""
 
-    def __init__(self, root: Path, manifest: dict[str, Any], cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(self, root: Location, manifest: dict[str, Any], cache_bytes: int = CACHE_BYTES) -> None:
         self.root, self.manifest = root, manifest
         self.body: dict[str, Any] = manifest["body"]
         self._starts = [0, *accumulate(shard["num_records"] for shard in self.body["shards"])]
@@ -118,7 +122,7 @@ class Dataset:
         if shard not in self._files:
             entry = self.body["shards"][shard]
             try:
-                file = pq.ParquetFile(self.root / entry["path"], memory_map=True, page_checksum_verification=True)
+                file = _parquet(self.root / entry["path"])
             except (OSError, ValueError) as error:
                 raise self._damaged(shard, error) from None
             counts = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
@@ -144,6 +148,12 @@ class Dataset:
     def _damaged(self, shard: int, error: Exception) -> IntegrityError:
         path = self.root / self.body["shards"][shard]["path"]
         return IntegrityError("shard", path, f"is damaged ({str(error).splitlines()[0]})", "build the dataset again")
+
+
+def _parquet(path: Location) -> pq.ParquetFile:
+    if isinstance(path, RemotePath):
+        return pq.ParquetFile(path.open(), page_checksum_verification=True)
+    return pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
 
 
 def _floats(values: list[bytes]) -> np.ndarray:

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from bfs_model import integrity
 from bfs_model.images import checkerboard, png_bytes
 from bfs_platform.data.finish import KIND
 from bfs_platform.data.shards import Dataset, open_dataset
+from bfs_platform.storage.manifests import read_manifest
+from bfs_platform.storage.path import location
 
 COLUMNS = ("background and box", "composite", "layer", "alpha")
 STYLE = """body{font:14px system-ui;margin:2rem;background:#fff;color:#222}table{border-collapse:collapse}
@@ -21,12 +22,13 @@ img{width:160px;image-rendering:pixelated;display:block}td.c{max-width:18rem}cod
 
 def describe(directory: str | Path) -> dict[str, Any]:
     """The facts of a dataset, from its manifest: what it holds, what made it, what was rejected. Reads no shard."""
-    manifest = integrity.read_manifest(directory, KIND)
+    place = location(directory)
+    manifest = read_manifest(place, KIND)
     body, notes = manifest["body"], manifest["notes"]
     seconds = notes.get("stage_s", {})
     total = body["num_records"] + sum(body["rejects"].values())
     return {
-        "path": str(Path(directory).absolute()),
+        "path": str(place),
         "content_hash": manifest["content_hash"],
         "stage": body["stage"],
         "num_records": body["num_records"],

@@ -27,7 +27,7 @@ class CheckSpec(Spec):
 class MattingSpec(Spec):
     """Object mask → alpha and foreground colours. The unknown band grows with the square root of the object's area."""
 
-    kind: Literal["closed_form"] = "closed_form"
+    kind: Literal["closed_form", "vitmatte"] = "closed_form"
     band_fraction: Annotated[float, Field(gt=0, le=0.5)] = 0.05
     max_band: Annotated[int, Field(ge=1)] = 24
 
@@ -35,14 +35,54 @@ class MattingSpec(Spec):
 class BackgroundSpec(Spec):
     """Where the clean background comes from. `margin` is how far the filled region reaches, in units of √(object's area)."""
 
-    kind: Literal["dataset", "harmonic"] = "dataset"
+    kind: Literal["dataset", "harmonic", "objectclear"] = "dataset"
     margin: Annotated[float, Field(ge=0)] = 0.15
 
 
-class ShadowSpec(Spec):
-    """Which shadow provider augments the layers of stage 1."""
+class MaskSpec(Spec):
+    """Where the object mask comes from: the source, or for records that have only a box, SAM 2."""
 
-    kind: Literal["procedural", "none"] = "procedural"
+    kind: Literal["given", "sam2"] = "given"
+
+
+class CaptionSpec(Spec):
+    """Where captions come from: the source, or BLIP-2 for those that have none (`replace`: for all)."""
+
+    kind: Literal["metadata", "blip2"] = "metadata"
+    replace: bool = False
+    max_tokens: Annotated[int, Field(ge=1)] = 77
+
+
+class FilterSpec(Spec):
+    """Records whose object does not look like their caption are set aside: cosine similarity of CLIP below `min_score`."""
+
+    kind: Literal["none", "clip"] = "none"
+    min_score: Annotated[float, Field(ge=-1, le=1)] = 0.2
+
+
+class ModelsSpec(Spec):
+    """Pretrained models that stages may name: each a local folder, or an id of the Hugging Face hub. Safetensors only."""
+
+    sam2: str = "facebook/sam2.1-hiera-small"
+    blip2: str = "Salesforce/blip2-opt-2.7b"
+    objectclear: str = "jixin0101/ObjectClear"
+    vitmatte: str = "hustvl/vitmatte-small-composition-1k"
+    clip: str = "openai/clip-vit-base-patch32"
+    # Written by jobs/train_shadow.py.
+    flux_shadow: str = "shadow_network"
+    # Records of one size that a model looks at together.
+    batch_size: Annotated[int, Field(ge=1)] = 8
+    # ObjectClear's published settings.
+    objectclear_steps: Annotated[int, Field(ge=1)] = 20
+    objectclear_guidance: Annotated[float, Field(ge=0)] = 2.5
+    # Null: as many as the network was stored with.
+    flux_shadow_steps: Annotated[int, Field(ge=1)] | None = None
+
+
+class ShadowSpec(Spec):
+    """Which shadow provider augments the layers of stage 1: none, one that needs no weights, or the network `models.flux_shadow`."""
+
+    kind: Literal["procedural", "none", "flux_shadow"] = "procedural"
     reflection_chance: Fraction = 0.15
 
 
@@ -53,12 +93,50 @@ class EncodeSpec(Spec):
     batch_size: Annotated[int, Field(ge=1)] = 8
 
 
+class DecoderSpec(Spec):
+    """Pictures are decoded in a child process, under limits per picture: memory, computing time and waiting time.
+
+    Ordinary pictures come nowhere near them. `function` is what decodes, `module:name` with the signature of `read_image`.
+    """
+
+    isolated: bool = True
+    memory_bytes: Annotated[int, Field(ge=2**26)] = 2**31
+    cpu_s: Annotated[float, Field(gt=0)] = 20.0
+    wall_s: Annotated[float, Field(gt=0)] = 300.0
+    function: str = "bfs_model.images:read_image"
+
+
+class PoolSpec(Spec):
+    """The actors of one model: at most so many (null: one per GPU share, or half of the CPUs), each with so much of a GPU."""
+
+    workers: Annotated[int, Field(ge=1)] | None = None
+    gpus: Annotated[float, Field(ge=0)] = 0.0
+
+
+class PoolsSpec(Spec):
+    """One pool of actors per model."""
+
+    sam2: PoolSpec = PoolSpec()
+    blip2: PoolSpec = PoolSpec()
+    objectclear: PoolSpec = PoolSpec()
+    vitmatte: PoolSpec = PoolSpec()
+    clip: PoolSpec = PoolSpec()
+    flux_shadow: PoolSpec = PoolSpec()
+
+
 class ExecutionSpec(Spec):
     """How a build is spread over the cluster. Nothing here changes a byte of the result, so it is not part of its identity."""
 
+    decoder: DecoderSpec = DecoderSpec()
     cpu_workers: Annotated[int, Field(ge=1)] | None = None
     encoders: Annotated[int, Field(ge=1)] | None = None
     gpus_per_encoder: Annotated[float, Field(ge=0)] = 0.0
+    models: PoolsSpec = PoolsSpec()
+
+
+# Parts that recipes did not have at first. Left at their defaults they change nothing, so they do not take part in what a
+# dataset is known by: one that was built before them is still the same.
+_LATER = ("mask", "caption", "filter", "models")
 
 
 class DataSpec(Spec):
@@ -74,8 +152,12 @@ class DataSpec(Spec):
     max_records: Annotated[int, Field(ge=1)] | None = None
     max_reject_rate: Fraction = 0.05
     checks: CheckSpec = CheckSpec()
+    mask: MaskSpec = MaskSpec()
+    caption: CaptionSpec = CaptionSpec()
     background: BackgroundSpec = BackgroundSpec()
     matting: MattingSpec = MattingSpec()
+    filter: FilterSpec = FilterSpec()
+    models: ModelsSpec = ModelsSpec()
     shadow: ShadowSpec = ShadowSpec()
     encode: EncodeSpec = EncodeSpec()
     execution: ExecutionSpec = ExecutionSpec()
@@ -90,10 +172,13 @@ class DataSpec(Spec):
     def identity(self) -> dict[str, Any]:
         """The resolved specification without `execution`: what belongs into the manifest, and loads as a recipe again."""
         resolved = self.resolved()
-        resolved["spec"].pop("execution")
+        resolved["spec"] = {key: value for key, value in resolved["spec"].items() if key != "execution" and not self._is_later(key)}
         return resolved
 
     def content(self) -> dict[str, Any]:
         """What decides the bytes of a shard. A tolerance for rejects, or where to stop, does not."""
         ignored = {"execution", "max_reject_rate", "max_records"}
-        return {key: value for key, value in self.model_dump(mode="json").items() if key not in ignored}
+        return {key: value for key, value in self.model_dump(mode="json").items() if key not in ignored and not self._is_later(key)}
+
+    def _is_later(self, key: str) -> bool:
+        return key in _LATER and getattr(self, key) == type(self).model_fields[key].default

@@ -8,23 +8,27 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bfs_platform.data.finish import workspace_of
+from bfs_platform.data.models.base import named, open_model
 from bfs_platform.data.plan import Unit
 from bfs_platform.data.shard_file import from_ipc, to_ipc
 from bfs_platform.data.spec import DataSpec
-from bfs_platform.data.work import Draft, compose_unit, finish_unit
-from bfs_platform.data.workspace import Receipt, Workspace
+from bfs_platform.data.stages.compose import Composer
+from bfs_platform.data.transit import pack_prepared, unpack_prepared
+from bfs_platform.data.work import Draft, apply_model, compose_prepared, compose_unit, finish_unit, prepare_unit
+from bfs_platform.data.workspace import Receipt
+from bfs_platform.storage.path import Location
 
 # Rows of work per block of input: blocks are what Ray Data schedules, and thousands of units need not be as many blocks.
 MAX_BLOCKS = 1024
 Batch = dict[str, np.ndarray]
 
 
-def run_stream(units: Sequence[Unit], spec: DataSpec, root: Path, output: Path, base: str | None) -> Iterator[Receipt]:
+def run_stream(units: Sequence[Unit], spec: DataSpec, root: Location, output: Location, base: str | None) -> Iterator[Receipt]:
     """Build `units` and yield the receipt of each as it is committed. Needs a connected Ray."""
     import ray
     from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
@@ -41,7 +45,10 @@ def run_stream(units: Sequence[Unit], spec: DataSpec, root: Path, output: Path, 
     tasks = TaskPoolStrategy(size=min(spec.execution.cpu_workers or max(1, int(cpus)), len(units)))
     items = [{"unit": unit.to_json()} for unit in units]
     dataset: ray.data.Dataset = ray.data.from_items(items, override_num_blocks=min(len(items), MAX_BLOCKS))
-    dataset = dataset.map_batches(ComposeStage(spec, root), batch_size=1, compute=tasks, num_cpus=share)
+    if named(spec):
+        dataset = _with_models(dataset, spec, root, tasks, resources, share)
+    else:
+        dataset = dataset.map_batches(ComposeStage(spec, root), batch_size=1, compute=tasks, num_cpus=share)
     if base is None:
         dataset = dataset.map_batches(WriteStage(output), batch_size=1, compute=tasks, num_cpus=share)
     else:
@@ -54,6 +61,20 @@ def run_stream(units: Sequence[Unit], spec: DataSpec, root: Path, output: Path, 
         yield Receipt(**json.loads(row["receipt"]))
 
 
+def _with_models(dataset: Any, spec: DataSpec, root: Location, tasks: Any, resources: dict[str, float], share: float) -> Any:
+    """The pixel stages with one pool of actors per model between their two halves."""
+    from ray.data import ActorPoolStrategy
+
+    dataset = dataset.map_batches(PrepareStage(spec, root), batch_size=1, compute=tasks, num_cpus=share)
+    for name in named(spec):
+        pool = getattr(spec.execution.models, name)
+        actors = ActorPoolStrategy(min_size=1, max_size=pool.workers or most_encoders(resources, pool.gpus))
+        # An actor of a model waits for its GPU most of the time: several may share one CPU.
+        settings: dict[str, Any] = {"fn_constructor_args": (name, spec), "batch_size": 1, "compute": actors, "num_cpus": share / 4}
+        dataset = dataset.map_batches(ModelStage, num_gpus=pool.gpus or None, **settings)
+    return dataset.map_batches(ComposePrepared(spec), batch_size=1, compute=tasks, num_cpus=share)
+
+
 def most_encoders(resources: dict[str, float], gpus_per_encoder: float) -> int:
     """As many as the GPUs hold; without GPUs half of the CPUs, because the pixel stages need the other half."""
     if gpus_per_encoder > 0:
@@ -64,13 +85,41 @@ def most_encoders(resources: dict[str, float], gpus_per_encoder: float) -> int:
 class ComposeStage:
     """`compose_unit` on a batch of one. A plain callable, so it runs as tasks; the providers are built once per process."""
 
-    def __init__(self, spec: DataSpec, root: Path) -> None:
+    def __init__(self, spec: DataSpec, root: Location) -> None:
         self.spec, self.root = spec, root
 
     def __call__(self, batch: Batch) -> Batch:
-        from bfs_platform.data.stages.compose import Composer
-
         return _pack(compose_unit(Unit.from_json(str(batch["unit"][0])), self.root, Composer(self.spec)))
+
+
+class PrepareStage:
+    """`prepare_unit` on a batch of one."""
+
+    def __init__(self, spec: DataSpec, root: Location) -> None:
+        self.spec, self.root = spec, root
+
+    def __call__(self, batch: Batch) -> Batch:
+        return pack_prepared(prepare_unit(Unit.from_json(str(batch["unit"][0])), self.root, Composer(self.spec)))
+
+
+class ModelStage:
+    """`apply_model` on a batch of one: an actor, so the weights are loaded once."""
+
+    def __init__(self, name: str, spec: DataSpec) -> None:
+        self.model = open_model(name, spec)
+
+    def __call__(self, batch: Batch) -> Batch:
+        return pack_prepared(apply_model(unpack_prepared(batch), self.model))
+
+
+class ComposePrepared:
+    """`compose_prepared` on a batch of one."""
+
+    def __init__(self, spec: DataSpec) -> None:
+        self.spec = spec
+
+    def __call__(self, batch: Batch) -> Batch:
+        return _pack(compose_prepared(unpack_prepared(batch), Composer(self.spec)))
 
 
 class EncodeStage:
@@ -88,11 +137,11 @@ class EncodeStage:
 class WriteStage:
     """`finish_unit` on a batch of one."""
 
-    def __init__(self, output: Path) -> None:
+    def __init__(self, output: Location) -> None:
         self.output = output
 
     def __call__(self, batch: Batch) -> Batch:
-        receipt = finish_unit(_unpack(batch), Workspace(self.output))
+        receipt = finish_unit(_unpack(batch), workspace_of(self.output))
         return {"receipt": np.array([json.dumps(asdict(receipt), ensure_ascii=False)])}
 
 

@@ -8,15 +8,22 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
 from bfs_model import integrity
 from bfs_model.errors import BadInput
 from bfs_platform.data.plan import Unit
+from bfs_platform.data.shard_file import shard_name, write_shard
+
+REJECTS = "rejects.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +31,7 @@ class Receipt:
     """What became of one unit.
 
     `records` has per kept record [id, tight box, difference hash]; `rejects` {id, reason, detail}; `shapes` the sizes of the
-    encoded columns, as the manifest states them; `seconds` what each stage took.
+    encoded columns, as the manifest states them; `seconds` what each stage took; `num_bytes` the size of the shard.
     """
 
     shard: int
@@ -34,6 +41,7 @@ class Receipt:
     rejects: list[dict[str, str]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     shapes: dict[str, int] = field(default_factory=dict)
+    num_bytes: int = 0
 
 
 class Workspace:
@@ -44,9 +52,10 @@ class Workspace:
         self.root = output.parent / f".{output.name}.building"
         self.parts = self.root / "parts"
         self.receipts = self.root / "receipts"
+        self.staging = self.root / "dataset"
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, owner: str = "") -> Iterator[None]:
         """Create the workspace and hold it. Raises `BadInput` when another process builds the same output."""
         for directory in (self.parts, self.receipts):
             directory.mkdir(parents=True, exist_ok=True)
@@ -61,6 +70,11 @@ class Workspace:
     def part(self, shard: int) -> Path:
         """The file of a shard that is being collected."""
         return self.parts / f"part-{shard:05d}.parquet"
+
+    def write_part(self, table: pa.Table, shard: int) -> tuple[str, int]:
+        """Write a shard. Returns its sha256 and size."""
+        part = self.part(shard)
+        return write_shard(table, part), part.stat().st_size
 
     def store(self, receipt: Receipt) -> None:
         """Write a receipt, after its shard is in place."""
@@ -86,6 +100,37 @@ class Workspace:
                 return None
         return receipt
 
+    def write_rejects(self, data: bytes) -> Path:
+        """Write the list of rejects and return its place."""
+        (self.root / REJECTS).write_bytes(data)
+        return self.root / REJECTS
+
+    def assemble(self, receipts: Sequence[Receipt], kept: dict[int, list[str]]) -> None:
+        """Put the shards into a fresh staging folder, each as it is or without its near-copies; the collected ones stay for a later try."""
+        shutil.rmtree(self.staging, ignore_errors=True)
+        (self.staging / "shards").mkdir(parents=True)
+        for receipt in receipts:
+            ids, part, target = kept[receipt.shard], self.part(receipt.shard), self.staging / shard_name(receipt.shard)
+            if ids and len(ids) < len(receipt.records):
+                table = pq.read_table(part, page_checksum_verification=True)
+                write_shard(table.filter(pc.is_in(table["id"], pa.array(ids, pa.string()))), target)
+            elif ids:
+                _link(part, target)
+        shutil.copyfile(self.root / REJECTS, self.staging / REJECTS)
+
+    def commit(self, kind: str, body: dict[str, Any], notes: dict[str, Any]) -> Path:
+        """Rename what was assembled onto the output, with its manifest. Returns the manifest's path."""
+        manifest = integrity.commit(self.staging, self.output, kind, body, notes)
+        self.remove()
+        return manifest
+
     def remove(self) -> None:
         """Clear the workspace away."""
         shutil.rmtree(self.root, ignore_errors=True)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, target)

@@ -1,7 +1,10 @@
 """What a model is compared with. A baseline sees the whole record, truth included, and delivers what a model delivers.
 
-`identity`: nothing is added. `truth`: the least layer that gives the true composite, a ceiling. Further ones by
-`"package.module:factory"`; the factory is called with the model under evaluation, for baselines that use part of it.
+`identity`: nothing is added. `truth`: the least layer that gives the true composite, a ceiling; `vae_truth`: that layer
+through the RGBA VAE. `two_step`: the backbone alone inpaints, then the object is matted. `matting`: the object cut out of
+the true composite with its true mask (task extraction). `NAME=FOLDER`: another model.
+`NAME=flux_fill:FOLDER`, `NAME=paint_by_inpaint:FOLDER`, `NAME=precomputed:DIR`: systems of others (`outside`).
+Further ones by `"package.module:factory"`; the factory is called with the model under evaluation.
 """
 
 from collections.abc import Callable
@@ -10,8 +13,11 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
+from bfs_model.bundle import locate
 from bfs_model.compositing import composite_u8
-from bfs_platform.evaluate.models import Drawn, LayerModel, imported
+from bfs_model.errors import BadInput
+from bfs_model.refit import explaining, least_alpha
+from bfs_platform.evaluate.models import Drawn, LayerModel, imported, load_pipeline
 from bfs_platform.evaluate.samples import Sample
 
 
@@ -56,27 +62,60 @@ class Truth:
 def least_layer(composite: np.ndarray, background: np.ndarray, object_mask: np.ndarray, effect: np.ndarray | None) -> np.ndarray:
     """The layer of least alpha that turns `background` into `composite` (both uint8 [H, W, 3]) in object and effect region.
 
-    C = α·F + (1−α)·B has a colour F in [0, 1] iff α ≥ (C−B)/(1−B) where C > B and α ≥ (B−C)/B where C < B, in each channel.
-    Returns uint8 RGBA [H, W, 4]; alpha is rounded up, so that the colour stays in range. Alpha is 1 on the object.
+    Returns uint8 RGBA [H, W, 4], see `bfs_model.refit`. Alpha is 1 on the object.
     """
-    c, b = composite.astype(np.float64) / 255, background.astype(np.float64) / 255
-    room = np.where(c > b, 1 - b, b)
-    needed = np.divide(np.abs(c - b), room, out=np.zeros_like(c), where=room > 0).max(axis=-1)
-    alpha = np.where(object_mask, 1.0, np.ceil(needed * 255 - 1e-9) / 255)
-    if effect is None:
-        alpha = np.where(object_mask, alpha, 0.0)
-    else:
-        alpha = np.where(object_mask | effect, alpha, 0.0)
-    visible = alpha[..., None] > 0
-    colour = np.divide(c - (1 - alpha[..., None]) * b, alpha[..., None], out=np.zeros_like(c), where=visible)
-    return np.concatenate([np.rint(np.clip(colour, 0, 1) * 255), alpha[..., None] * 255], axis=-1).round().astype(np.uint8)
+    covered = object_mask if effect is None else object_mask | effect
+    alpha = np.where(object_mask, 1.0, np.where(covered, least_alpha(composite, background), 0.0))
+    return explaining(composite, background, alpha)
 
 
-BASELINES: dict[str, Callable[[LayerModel], Baseline]] = {"identity": lambda model: Identity(), "truth": lambda model: Truth()}
+def _two_step(model: LayerModel) -> Baseline:
+    from bfs_platform.evaluate.two_step import TwoStep
+
+    return TwoStep(model)
+
+
+def _vae_truth(model: LayerModel) -> Baseline:
+    from bfs_platform.evaluate.two_step import VaeTruth
+
+    return VaeTruth(model)
+
+
+def _matting(model: LayerModel) -> Baseline:
+    from bfs_platform.evaluate.extraction import plain_matting
+
+    return plain_matting(model)
+
+
+BASELINES: dict[str, Callable[[LayerModel], Baseline]] = {
+    "identity": lambda model: Identity(),
+    "truth": lambda model: Truth(),
+    "vae_truth": _vae_truth,
+    "two_step": _two_step,
+    "matting": _matting,
+}
+
+OUTSIDE_KINDS = ("flux_fill", "paint_by_inpaint", "precomputed")
+
+
+def system_name(name: str) -> str:
+    """How a baseline is called in the results: what stands before `=`, if anything does."""
+    return name.partition("=")[0]
 
 
 def find_baseline(name: str) -> Callable[[LayerModel], Baseline]:
-    """The factory of a baseline, by name or by `"package.module:factory"`. Raises `BadInput` for neither."""
+    """The factory of a baseline: by name, `"NAME=FOLDER"`, `"NAME=KIND:PLACE"` or `"package.module:factory"`. Raises `BadInput` else."""
     if name in BASELINES:
         return BASELINES[name]
+    system, equals, folder = name.partition("=")
+    if equals:
+        if not system or system in BASELINES or system == "model":
+            raise BadInput("baseline", name, "has a name that is taken or empty", "use another name before =")
+        kind, colon, place = folder.partition(":")
+        if colon and kind in OUTSIDE_KINDS:
+            from bfs_platform.evaluate.outside import OUTSIDE
+
+            return OUTSIDE[kind](place)
+        locate(folder)
+        return lambda model: Model(load_pipeline(folder))
     return imported(f"baseline (known: {', '.join(BASELINES)})", name)

@@ -21,14 +21,40 @@ METRICS = {
     "region_psnr": Metric("region PSNR", True, "composite PSNR inside box ∪ effect region", 2),
     "region_ssim": Metric("region SSIM", True, "composite SSIM inside box ∪ effect region"),
     "alpha_iou": Metric("object IoU", True, "layer (α > 0.5) against the object's mask, intersection over union"),
+    "box_iou": Metric("box obedience", True, "bounding box of what the layer shows (α > 0.5) against the box asked for, as IoU"),
+    "colour_recognised": Metric("colour right", True, "share of objects in which a classifier sees the colour that the prompt names"),
+    "shape_recognised": Metric("shape right", True, "the same for the shape; the classifier's own accuracy is the column `truth`"),
     "effect_recall": Metric("effect recall", True, "share of the effect region beside the object that the layer covers (α > threshold)"),
     "effect_precision": Metric("effect precision", True, "share of what it covers beside the object that lies in the effect region"),
     "alpha_outside": Metric("α outside", False, "share of the layer's alpha that lies outside box ∪ effect region", 4),
+    "alpha_error_object": Metric("α error, object", False, "extraction: mean |α − true α| over the object"),
+    "alpha_error_effect": Metric("α error, effects", False, "extraction: the same over the effect region beside the object"),
+    "alpha_error_elsewhere": Metric("α error, elsewhere", False, "extraction: the same over the rest of the picture", 4),
+    "object_mae": Metric("object MAE", False, "extraction: error of the layer over the background, over the object", 4),
+    "effect_mae": Metric("effect MAE", False, "extraction: the same over the effect region beside the object", 4),
     "background_changed": Metric("background changed", False, "share of pixels under α = 0 that the composite changed; must be 0", 4),
 }
+
+# Of these, what only `extraction.extraction_figures` takes.
+EXTRACTION = ("alpha_error_object", "alpha_error_effect", "alpha_error_elsewhere", "object_mae", "effect_mae")
+
+# Taken by networks, and only where weights are named; see `evaluate.learned`.
+LEARNED = {
+    "clip_white": Metric("CLIP, on white", True, "CLIP score (×2.5, ViT-B/32) of the layer on white and the prompt, 0…2.5"),
+    "clip_grey": Metric("CLIP, on grey", True, "the same with the layer on 50 % grey"),
+    "dino": Metric("DINO", True, "cosine of DINOv2 class tokens of composite and true composite"),
+    "musiq": Metric("MUSIQ", True, "no-reference quality of the composite, trained on KonIQ-10k, about 0…100", 2),
+    "maniqa": Metric("MANIQA", True, "the same by MANIQA, 0…1"),
+    "hpsv3": Metric("HPSv3", True, "human preference predicted for composite and prompt", 2),
+}
+# One figure for a list of records, not one per record.
+CORPUS = {
+    "kid": Metric("KID ×1000", False, "kernel distance between features of composites and true composites; about 0 or below: none", 2)
+}
+ALL = METRICS | LEARNED | CORPUS
 
 
 def is_worse_by(name: str, value: float, reference: float) -> float:
     """By how much `value` is worse than `reference`, in the metric's unit; negative when it is better."""
-    higher = METRICS[name].higher if name in METRICS else False  # failed_fraction: less is better
+    higher = ALL[name].higher if name in ALL else False  # failed_fraction: less is better
     return reference - value if higher else value - reference

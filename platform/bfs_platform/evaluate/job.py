@@ -14,6 +14,9 @@ from bfs_platform.evaluate.samples import list_entries, select
 from bfs_platform.evaluate.spec import EvaluationSpec
 from bfs_platform.jobs import JobParser, connect_ray
 
+_SAID = ("region_mae", "region_psnr", "alpha_iou", "effect_recall", "alpha_error_object", "alpha_error_effect")
+_REPORT = "evaluation/report/index.html"
+
 
 def main(arguments: Sequence[str] | None = None) -> Path:
     """Evaluate a model as the arguments say. Returns the path of the manifest.
@@ -22,11 +25,17 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     """
     options = _parser().parse_args(arguments)
     overrides = [*options.set]
-    overrides += [f"{key}={value}" for key, value in (("steps", options.steps), ("seed", options.seed)) if value is not None]
+    given = {"steps": options.steps, "seed": options.seed, "task": options.task}
+    overrides += [f"{key}={value}" for key, value in given.items() if value is not None]
+    if options.task == "extraction" and options.recipe == "evaluation":
+        options.recipe = "tabletop_extraction"  # with what extraction is compared
     spec = resolve_recipe(options.recipe, overrides, EvaluationSpec)
     model, facts = _model(options.model)
     root = options.input.expanduser().resolve()
-    entries = list_entries(root, spec.group_by, limit=options.limit)
+    num_records = spec.num_records if options.list is None else None  # a frozen list says itself which records it means
+    entries = list_entries(root, spec.group_by, options.limit, num_records, spec.records_seed)
+    if num_records is not None and options.limit is None and len(entries) < num_records:
+        print(f"The input has {len(entries)} records, fewer than the {num_records} of recipe {options.recipe}.", file=sys.stderr)
     if options.list is not None:
         entries = select(entries, options.list)
     output = options.output.expanduser().absolute()
@@ -61,6 +70,9 @@ def track(output: Path, root: Path, results: dict[str, Any], spec: EvaluationSpe
         run = Run.start(spec.experiment, f"evaluate {model['uri']}", params, {"model.content_hash": model["content_hash"]}, inputs)
     run.metrics({f"eval/{name}": value for name, value in mean_metrics(results).items()}, step=0)
     run.artifact(output, "evaluation")
+    run.tags({"evaluation.report": _REPORT})
+    if not run_id:  # a training run has a description of its own
+        run.tags({"mlflow.note.content": f"The report with pictures is the artifact `{_REPORT}`."})
     delivered = run.flush() == 0 if run_id else run.finish()
     rest = "." if delivered else "; the rest is buffered until it answers."
     print(f"Logged to MLflow run {run.run_id} at {run.uri}{rest}", file=sys.stderr)
@@ -77,8 +89,9 @@ def _parser() -> JobParser:
     parser.add_argument("--input", required=True, type=Path, help="folder with source/ mask/ GT/ meta.json")
     parser.add_argument("--output", required=True, type=Path, help="directory to write; a committed one is replaced")
     parser.add_argument("--limit", type=_positive, help="only the first N records")
-    parser.add_argument("--list", type=Path, help="list.json of an earlier evaluation: the same records, refused if they changed")
+    parser.add_argument("--list", type=Path, help="tabletop_heldout_200, or an earlier list.json: these records, refused if changed")
     parser.add_argument("--steps", type=int, help="sampling steps (default: the recipe's, or the model's own)")
+    parser.add_argument("--task", help="insertion (default) or extraction: take the layer out of the true composite")
     parser.add_argument("--seed", type=int, help="a record's noise depends on this seed and its id")
     parser.add_argument("--recipe", default="evaluation")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one value of the recipe")
@@ -115,6 +128,6 @@ def _print_summary(results: dict[str, Any]) -> None:
     evaluated = results["num_samples"] - results["num_failed"]
     print(f"{evaluated} of {results['num_samples']} records evaluated.", file=sys.stderr)
     for system, summary in results["systems"].items():
-        names = [name for name in ("region_mae", "region_psnr", "alpha_iou", "effect_recall") if summary[name]["n"]]
+        names = [name for name in _SAID if summary[name]["n"]]
         figures = [f"{name} {summary[name]['mean']:.4f}" for name in names]
         print(f"  {system:10} {', '.join(figures)}", file=sys.stderr)

@@ -9,6 +9,8 @@ import math
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from bfs_model.boxes import Box
+
 MAX_PSNR_DB = 100.0  # two equal images would be infinite, and no mean would survive that
 _SSIM_SIGMA, _SSIM_RADIUS = 1.5, 5  # the 11-pixel Gaussian window of Wang et al. 2004
 _SSIM_C1, _SSIM_C2 = 0.01**2, 0.03**2
@@ -56,6 +58,16 @@ def iou(first: np.ndarray, second: np.ndarray) -> float | None:
     """Intersection over union of two masks; None when both are empty."""
     union = _count(first | second)
     return _count(first & second) / union if union else None
+
+
+def box_iou(found: Box | None, wanted: Box) -> float:
+    """Intersection over union of two boxes; 0 when nothing was found."""
+    if found is None:
+        return 0.0
+    width = min(found.x1, wanted.x1) - max(found.x0, wanted.x0)
+    height = min(found.y1, wanted.y1) - max(found.y0, wanted.y0)
+    shared = max(width, 0) * max(height, 0)
+    return shared / (found.area + wanted.area - shared)
 
 
 def effect_recall(alpha: np.ndarray, effect: np.ndarray, object_mask: np.ndarray, threshold: float) -> float | None:

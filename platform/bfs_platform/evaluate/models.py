@@ -17,11 +17,20 @@ class Drawn:
     """What a model delivers: `layer` RGBA and `composite` RGB, the size of the background.
 
     `branch`: the picture of the composite branch, the size of the background, when the model has one and was asked for it.
+    `has_layer` is False for a system that delivers a composite only. `background`: what a system that takes a true composite
+    apart believes to lie behind the object; it is then judged in place of the composite.
     """
 
     layer: Image.Image
     composite: Image.Image
     branch: Image.Image | None = None
+    has_layer: bool = True
+    background: Image.Image | None = None
+
+    @classmethod
+    def flat(cls, composite: Image.Image) -> "Drawn":
+        """What a system without layers delivers: `layer` is empty and says nothing."""
+        return cls(Image.new("RGBA", composite.size), composite, has_layer=False)
 
 
 class LayerModel(Protocol):
@@ -49,13 +58,12 @@ class PipelineModel:
 
 def load_pipeline(model: str) -> LayerModel:
     """Load a `BFSPipeline` from `tiny` or a folder, on the GPU that this process was given, if any."""
-    import torch
-
+    from bfs_model.memory import to_accelerator
     from bfs_model.pipeline import BFSPipeline
 
     pipeline = BFSPipeline.from_pretrained(model)
     pipeline.set_progress_bar_config(disable=True)
-    return PipelineModel(pipeline.to("cuda") if torch.cuda.is_available() else pipeline)
+    return PipelineModel(to_accelerator(pipeline))
 
 
 def loader(spec: str) -> Callable[[str], LayerModel]:

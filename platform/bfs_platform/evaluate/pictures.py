@@ -1,17 +1,20 @@
 """The six small pictures of a record in the report."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from bfs_model.compositing import composite_u8
 from bfs_model.images import checkerboard, png_bytes
+from bfs_platform.evaluate.measure import judged
 from bfs_platform.evaluate.models import Drawn
 from bfs_platform.evaluate.samples import Sample
 
+REFERENCES = ("identity", "truth")  # baselines whose composites the report shows anyway
 KINDS = ("background", "layer", "alpha", "composite", "truth", "error")
 ERROR_GAIN = 4
+_COMPOSITE_OF = "composite of "
 _BOX_COLOUR = (255, 64, 0)
 
 
@@ -33,6 +36,24 @@ def pictures(drawn: Drawn, sample: Sample, side: int) -> dict[str, bytes]:
         "error": fit(Image.fromarray(np.minimum(error, 255).astype(np.uint8))),
     }
     return {kind: png_bytes(shown[kind]) for kind in KINDS}
+
+
+def shown_kinds(systems: Iterable[str]) -> tuple[str, ...]:
+    """Names of all pictures of a record in the report: the model's, and the composite of each system beside it."""
+    return (*KINDS, *(_COMPOSITE_OF + name for name in systems if name not in ("model", *REFERENCES)))
+
+
+def small_composite(name: str, drawn: Drawn, sample: Sample, side: int) -> dict[str, bytes]:
+    """What a system beside the model delivers, as one small PNG: its composite, or the background that it found."""
+    if name in REFERENCES:
+        return {}
+    picture = judged(drawn, sample)[0]
+    return {_COMPOSITE_OF + name: png_bytes(_fitter(picture.shape[1], picture.shape[0], side)(Image.fromarray(picture)))}
+
+
+def system_of(kind: str) -> str | None:
+    """The system beside the model that a kind of picture belongs to; None for the model's own."""
+    return kind.removeprefix(_COMPOSITE_OF) if kind.startswith(_COMPOSITE_OF) else None
 
 
 def _fitter(width: int, height: int, side: int) -> Callable[[Image.Image], Image.Image]:

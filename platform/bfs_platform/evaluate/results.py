@@ -9,6 +9,8 @@ from typing import Any
 
 from bfs_model import __version__, integrity
 from bfs_model.errors import BadInput
+from bfs_platform.evaluate.baselines import system_name
+from bfs_platform.evaluate.learned.take import corpus
 from bfs_platform.evaluate.samples import Entry, entry_facts
 from bfs_platform.evaluate.spec import EvaluationSpec
 from bfs_platform.evaluate.summary import by_group, summarise
@@ -19,11 +21,25 @@ _FORMAT = "bfs-evaluation/1"
 _LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow", "scipy")
 
 
-def assemble(rows: Sequence[dict[str, Any]], entries: Sequence[Entry], spec: EvaluationSpec, model: dict[str, Any]) -> dict[str, Any]:
-    """Gather the rows of all records, in the order of the list. Holds no times: the same evaluation gives the same document."""
+def systems_of(spec: EvaluationSpec) -> tuple[str, ...]:
+    """The model and its baselines, in the order of all tables."""
+    return ("model", *map(system_name, spec.baselines))
+
+
+def assemble(
+    rows: Sequence[dict[str, Any]],
+    entries: Sequence[Entry],
+    spec: EvaluationSpec,
+    model: dict[str, Any],
+    learned: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Gather the rows of all records, in the order of the list. Holds no times: the same evaluation gives the same document.
+
+    `learned`: what `check_learned` found, when learned metrics were taken.
+    """
     failures = [failure for row in rows for failure in row["failures"]]
     num_failed = sum("model" not in row["systems"] for row in rows)
-    systems = ("model", *spec.baselines)
+    systems = systems_of(spec)
     return {
         "format": _FORMAT,
         "model": model,
@@ -35,8 +51,9 @@ def assemble(rows: Sequence[dict[str, Any]], entries: Sequence[Entry], spec: Eva
         "failed_fraction": num_failed / len(rows),
         "failures": failures,
         "systems": {name: summarise([row["systems"][name] for row in rows if name in row["systems"]]) for name in systems},
+        "learned": (learned or {}) | {"kid": corpus(rows, spec.learned, spec.seed, systems)},
         "groups": by_group(rows, spec.group_by),
-        "samples": [{key: value for key, value in row.items() if key not in ("seconds", "failures")} for row in rows],
+        "samples": [{key: value for key, value in row.items() if key not in ("seconds", "failures", "features")} for row in rows],
     }
 
 
@@ -65,4 +82,7 @@ def read_results(directory: Path) -> dict[str, Any]:
 def mean_metrics(results: dict[str, Any]) -> dict[str, float]:
     """The model's means, those that are defined, and `failed_fraction`: what is logged and what gates look at."""
     means = {name: entry["mean"] for name, entry in results["systems"]["model"].items() if entry["mean"] is not None}
+    distance = results.get("learned", {}).get("kid", {}).get("model")
+    if distance is not None:
+        means["kid"] = distance["mean"]
     return means | {"failed_fraction": results["failed_fraction"]}

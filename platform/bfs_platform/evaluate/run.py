@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from bfs_model import integrity
+from bfs_model.errors import BadInput
 from bfs_platform.config import dump
 from bfs_platform.evaluate.baselines import find_baseline
+from bfs_platform.evaluate.kept import kept_kinds, write_kept
+from bfs_platform.evaluate.learned.take import check_learned
 from bfs_platform.evaluate.models import loader
-from bfs_platform.evaluate.pictures import KINDS
+from bfs_platform.evaluate.pictures import shown_kinds
 from bfs_platform.evaluate.report import write_report
-from bfs_platform.evaluate.results import KIND, assemble, write_results
+from bfs_platform.evaluate.results import KIND, assemble, systems_of, write_results
 from bfs_platform.evaluate.samples import Entry, frozen_list, list_hash
 from bfs_platform.evaluate.spec import EvaluationSpec
 from bfs_platform.evaluate.worker import Evaluator
@@ -25,7 +28,7 @@ _PROGRESS_EVERY_S = 5.0
 
 
 def evaluate(model: str, facts: dict[str, Any], root: Path, entries: Sequence[Entry], output: Path, spec: EvaluationSpec) -> Path:
-    """Evaluate on `entries` and commit `output`: metrics.json, list.json, recipe.json, report/ and the manifest.
+    """Evaluate on `entries` and commit `output`: metrics.json, list.json, recipe.json, report/, pictures/ and the manifest.
 
     Args: `model` is what the spec's loader accepts on any node; `facts` name it in the results; `root` is the folder that
     the entries belong to, readable on any node. Needs a connected Ray. The content hash depends on no time and no order.
@@ -34,15 +37,20 @@ def evaluate(model: str, facts: dict[str, Any], root: Path, entries: Sequence[En
     loader(spec.loader)  # a wrong name is an error here, before anything is started
     for name in spec.baselines:
         find_baseline(name)
+    learned = check_learned(spec.learned)
+    systems = systems_of(spec)
+    if len(set(systems)) < len(systems):
+        raise BadInput("baselines", ", ".join(spec.baselines), "name one system twice", "give each its own name before =")
     started = time.monotonic()
-    rows, images = _collect(_run(model, root, entries, spec), len(entries))
-    results = assemble(rows, entries, spec, facts)
+    rows, images = _collect(_run(model, root, entries, spec), len(entries), (*shown_kinds(systems), *kept_kinds(systems)))
+    results = assemble(rows, entries, spec, facts, learned)
     staging = integrity.staging_for(output)
     write_results(results, staging)
     (staging / "list.json").write_text(json.dumps(frozen_list(entries), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if spec.recipe_name:
         dump(spec, staging / "recipe.json")
     write_report(results, images, staging / "report")
+    write_kept(images, systems, staging)
     body = {"model": facts, "list_hash": list_hash(entries), "num_samples": len(rows), "num_failed": results["num_failed"]}
     notes = {"wall_s": round(time.monotonic() - started, 3), "mean_seconds": _mean_seconds(rows)}
     return integrity.commit(staging, output, KIND, body | {"recipe": spec.resolved()}, notes)
@@ -58,7 +66,8 @@ def _run(model: str, root: Path, entries: Sequence[Entry], spec: EvaluationSpec)
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     num_actors = max(1, min(spec.actors, len(entries), int(ray.cluster_resources().get("CPU", 1))))
-    items = [{"position": i, "entry": entry.to_json(), "shown": i < spec.report_samples} for i, entry in enumerate(entries)]
+    wanted = [{"shown": i < spec.report_samples, "kept": i < spec.kept_records} for i in range(len(entries))]
+    items = [{"position": i, "entry": entry.to_json(), **wanted[i]} for i, entry in enumerate(entries)]
     # Several blocks per actor, so that none waits for a slow one; a block is also what is lost when an actor dies.
     dataset: Any = ray.data.from_items(items, override_num_blocks=min(len(items), 8 * num_actors))
     settings: dict[str, Any] = {"num_gpus": spec.gpus_per_actor} if spec.gpus_per_actor else {}
@@ -73,7 +82,7 @@ def _run(model: str, root: Path, entries: Sequence[Entry], spec: EvaluationSpec)
     yield from dataset.iter_rows()
 
 
-def _collect(stream: Iterator[dict[str, Any]], total: int) -> tuple[list[dict[str, Any]], Images]:
+def _collect(stream: Iterator[dict[str, Any]], total: int, kinds: Sequence[str]) -> tuple[list[dict[str, Any]], Images]:
     """Results in the order of the list, and pictures by position; a line on stderr every few seconds."""
     results: dict[int, dict[str, Any]] = {}
     images: Images = {}
@@ -81,7 +90,7 @@ def _collect(stream: Iterator[dict[str, Any]], total: int) -> tuple[list[dict[st
     for row in stream:
         position = int(row["position"])
         results[position] = json.loads(row["result"])
-        found = {kind: bytes(row[kind]) for kind in KINDS if row[kind]}
+        found = {kind: bytes(row[kind]) for kind in kinds if row[kind]}
         if found:
             images[position] = found
         for failure in results[position]["failures"]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,8 +17,10 @@ from bfs_platform.data.record import Reason, Reject, Row, digest_of, seed_of
 from bfs_platform.data.sources.base import open_source
 from bfs_platform.data.sources.rorem import META, read_meta
 from bfs_platform.data.stages.decode import decode
+from bfs_platform.data.stages.fit import resized
 
 LIST_FORMAT = "bfs-evaluation-list/1"
+SHIPPED_LISTS = Path(__file__).parent / "lists"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +69,23 @@ class Sample:
         return region if self.effect is None else region | self.effect
 
 
-def list_entries(root: Path, group_by: Sequence[str] = (), limit: int | None = None) -> list[Entry]:
+def list_entries(
+    root: Path, group_by: Sequence[str] = (), limit: int | None = None, num_records: int | None = None, seed: int = 0
+) -> list[Entry]:
     """The first `limit` records of a folder in RORem's layout, with the hash of every picture.
 
+    `num_records`: that many are drawn beforehand, in an order that depends on `seed` and the records' ids alone.
     Hashes come from the folder's manifest if it has one, else from the files. Raises `BadInput` when there is no list.
     """
     source = open_source("rorem", root)
     entries = []
-    for meta, row in zip(read_meta(source.root / META)[:limit], source.rows(), strict=False):
+    listed = list(zip(read_meta(source.root / META), source.rows(), strict=True))
+    if num_records is not None:
+        listed = sorted(listed, key=lambda pair: seed_of("evaluation list", seed, pair[1].id))[:num_records]
+    for meta, row in listed[:limit]:
         known = meta if isinstance(meta, dict) else {}
         groups = {key: str(known[key]) for key in group_by if key in known}
-        entries.append(Entry(_hashed(row, source.root), _box_of(known.get("box")), groups))
+        entries.append(Entry(_hashed(row, root), _box_of(known.get("box")), groups))
     repeated = len(entries) - len({entry.row.id for entry in entries})
     if repeated:
         raise BadInput("input", root, f"names {repeated} records twice", "ids must differ, since seeds depend on them")
@@ -94,7 +103,12 @@ def frozen_list(entries: Sequence[Entry]) -> dict[str, Any]:
 
 
 def select(entries: Sequence[Entry], path: Path) -> list[Entry]:
-    """The entries of a frozen list written by an earlier evaluation. Raises `BadInput` unless they are exactly the same."""
+    """The entries of a frozen list: a shipped one by its name, or a file that an earlier evaluation wrote.
+
+    Raises `BadInput` unless pictures, prompts and boxes are exactly the same.
+    """
+    shipped = SHIPPED_LISTS / f"{path}.json"
+    path = shipped if shipped.is_file() and not path.exists() else path
     try:
         frozen = json.loads(path.read_text(encoding="utf-8"))
         wanted = [entry["id"] for entry in frozen["entries"]]
@@ -111,8 +125,11 @@ def select(entries: Sequence[Entry], path: Path) -> list[Entry]:
     return chosen
 
 
-def read_sample(entry: Entry, root: Path, max_pixels: int) -> Sample:
-    """Read the pictures of an entry. Raises `Reject` or `BadInput` for anything missing, damaged, unequal or empty."""
+def read_sample(entry: Entry, root: Path, max_pixels: int, short_side: int | None = None) -> Sample:
+    """Read the pictures of an entry and scale them to `short_side`, if given.
+
+    Raises `Reject` or `BadInput` for anything missing, damaged, unequal or empty.
+    """
     record = decode(entry.row, lambda part: read_part(root, part), max_pixels)
     if record.background is None:
         raise Reject(Reason.NO_BACKGROUND, "an evaluation needs the true background")
@@ -123,7 +140,29 @@ def read_sample(entry: Entry, root: Path, max_pixels: int) -> Sample:
     height, width = object_mask.shape
     box = (Box.of(entry.box) if entry.box else tight).within(width, height)
     effect = None if record.effect_mask is None else record.effect_mask > 127
-    return Sample(record.id, record.caption, box, record.background, record.composite, object_mask, effect)
+    sample = Sample(record.id, record.caption, box, record.background, record.composite, object_mask, effect)
+    return sample if short_side is None else _scaled(sample, short_side)
+
+
+def _scaled(sample: Sample, short_side: int) -> Sample:
+    """The sample with its short side at `short_side` pixels; its box grows to whole pixels."""
+    height, width = sample.object_mask.shape
+    factor = short_side / min(height, width)
+    size = (round(width * factor), round(height * factor))
+
+    def mask(region: np.ndarray) -> np.ndarray:
+        return resized(region.astype(np.uint8) * 255, size) > 127
+
+    x0, y0, x1, y1 = sample.box
+    box = Box(int(x0 * factor), int(y0 * factor), math.ceil(x1 * factor), math.ceil(y1 * factor)).within(*size)
+    return replace(
+        sample,
+        box=box,
+        background=resized(sample.background, size),
+        truth=resized(sample.truth, size),
+        object_mask=mask(sample.object_mask),
+        effect=None if sample.effect is None else mask(sample.effect),
+    )
 
 
 def entry_facts(entries: Sequence[Entry]) -> dict[str, Any]:

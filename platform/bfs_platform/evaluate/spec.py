@@ -1,18 +1,30 @@
 """What an evaluation does, apart from which model and which pictures."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from bfs_platform.config import Spec
+from bfs_platform.evaluate.learned.spec import LearnedSpec
 
 
 class EvaluationSpec(Spec):
     """An evaluation on a Ray cluster.
 
+    `task`: `insertion` draws the layer into the background; `extraction` takes it out of the true composite, and the figures
+    of `extraction_figures` are added. `joint_guidance` and `refit` are settings of extraction (`BFSPipeline.extract`).
     `steps` None takes the model's own number. `effect_threshold` is the alpha above which a pixel counts as covered by an
     effect. `group_by` names keys of meta.json by whose values the figures are also given (the tabletop world's materials).
+    `recogniser`: `embedded`, a folder, or null: the classifier for captions that name a tabletop shape and colour.
+    `num_records` draws that many of the input by `records_seed` and their ids; null takes all. `short_side` scales every record
+    to that many pixels first, as the paper does. Of the first `kept_records` records the pictures of all systems are kept at
+    full size under `pictures/`, for a user study. `learned`: metrics that need weights.
     `loader` builds the model, `"package.module:function"`, called with the folder or name of the model.
     """
 
+    task: Literal["insertion", "extraction"] = "insertion"
+    joint_guidance: float = Field(default=0.0, ge=0)
+    refit: bool = False
     seed: int = Field(default=0, ge=0)
     steps: int | None = Field(default=None, ge=1, le=1000)
     effect_threshold: float = Field(default=0.05, gt=0, lt=1)
@@ -20,6 +32,12 @@ class EvaluationSpec(Spec):
     group_by: tuple[str, ...] = ("material",)
     report_samples: int = Field(default=48, ge=0)
     thumbnail_side: int = Field(default=192, ge=32, le=1024)
+    recogniser: str | None = "embedded"
+    num_records: int | None = Field(default=None, ge=1)
+    records_seed: int = Field(default=0, ge=0)
+    short_side: int | None = Field(default=None, ge=16, le=8192)
+    kept_records: int = Field(default=0, ge=0)
+    learned: LearnedSpec = LearnedSpec()
     max_pixels: int = Field(default=50_000_000, ge=1)
     actors: int = Field(default=2, ge=1)
     gpus_per_actor: float = Field(default=0.0, ge=0)

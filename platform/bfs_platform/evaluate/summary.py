@@ -4,15 +4,18 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bfs_platform.evaluate.catalogue import METRICS
+from bfs_platform.evaluate.catalogue import LEARNED, METRICS
 
 Row = Mapping[str, Any]
 
 
 def summarise(figures: Sequence[Mapping[str, float | None]]) -> dict[str, dict[str, float | int | None]]:
-    """For each metric: `mean`, `std` (n − 1; None below two values), `min`, `max`, and `n`, the records where it is defined."""
+    """For each exact metric, and each learned one that was taken: `mean`, `std` (n − 1; None below two values), `min`, `max`, `n`.
+
+    `n` counts the records where the metric is defined.
+    """
     out: dict[str, dict[str, float | int | None]] = {}
-    for name in METRICS:
+    for name in (*METRICS, *(name for name in LEARNED if any(name in row for row in figures))):
         values = [value for row in figures if (value := row.get(name)) is not None]
         out[name] = {
             "mean": statistics.fmean(values) if values else None,

@@ -7,10 +7,14 @@ from typing import Any
 
 from bfs_model.errors import BadInput
 from bfs_platform.data.record import Reject
-from bfs_platform.evaluate.baselines import Model, find_baseline
+from bfs_platform.evaluate.baselines import Model, find_baseline, system_name
+from bfs_platform.evaluate.extraction import Extraction, extraction_figures
+from bfs_platform.evaluate.kept import kept_kinds, kept_pictures
+from bfs_platform.evaluate.learned.take import Learned
 from bfs_platform.evaluate.measure import measure
 from bfs_platform.evaluate.models import loader
-from bfs_platform.evaluate.pictures import KINDS, pictures
+from bfs_platform.evaluate.pictures import pictures, shown_kinds, small_composite
+from bfs_platform.evaluate.recogniser import find_recogniser
 from bfs_platform.evaluate.samples import Entry, Sample, read_sample
 from bfs_platform.evaluate.spec import EvaluationSpec
 
@@ -20,41 +24,53 @@ class Evaluator:
 
     def __init__(self, model: str, root: Path, spec: EvaluationSpec) -> None:
         self.root, self.spec = root, spec
+        self.recogniser = find_recogniser(spec.recogniser)
         under_test = loader(spec.loader)(model)
-        self.systems = {"model": Model(under_test)} | {name: find_baseline(name)(under_test) for name in spec.baselines}
+        under_evaluation = Extraction(under_test, spec.joint_guidance, spec.refit) if spec.task == "extraction" else Model(under_test)
+        self.systems = {"model": under_evaluation} | {system_name(name): find_baseline(name)(under_test) for name in spec.baselines}
+        self.learned = Learned(spec.learned)
+        self.kinds = (*shown_kinds(self.systems), *kept_kinds(self.systems))
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        """Columns in: `position`, `entry` (JSON), `shown`. Out: `position`, `result` (JSON) and one PNG column per kind."""
-        out: dict[str, list[Any]] = {"position": [], "result": [], **{kind: [] for kind in KINDS}}
-        for position, text, shown in zip(batch["position"], batch["entry"], batch["shown"], strict=True):
-            result, images = self.evaluate(Entry.from_json(str(text)), bool(shown))
+        """Columns in: `position`, `entry` (JSON), `shown`, `kept`. Out: `position`, `result` (JSON) and one PNG column per kind."""
+        out: dict[str, list[Any]] = {"position": [], "result": [], **{kind: [] for kind in self.kinds}}
+        for position, text, shown, kept in zip(batch["position"], batch["entry"], batch["shown"], batch["kept"], strict=True):
+            result, images = self.evaluate(Entry.from_json(str(text)), bool(shown), bool(kept))
             out["position"].append(int(position))
             out["result"].append(json.dumps(result, allow_nan=False))
-            for kind in KINDS:
+            for kind in self.kinds:
                 out[kind].append(images.get(kind, b""))
         return out
 
-    def evaluate(self, entry: Entry, shown: bool) -> tuple[dict[str, Any], dict[str, bytes]]:
-        """Evaluate one record. What fails is named in `failures`; the others go on."""
+    def evaluate(self, entry: Entry, shown: bool, kept: bool = False) -> tuple[dict[str, Any], dict[str, bytes]]:
+        """Evaluate one record; `shown` and `kept` say which pictures are wanted. What fails is named in `failures`; the others go on."""
         result: dict[str, Any] = {"id": entry.row.id, "caption": entry.row.caption, "groups": entry.groups, "systems": {}, "failures": []}
         try:
-            sample = read_sample(entry, self.root, self.spec.max_pixels)
+            sample = read_sample(entry, self.root, self.spec.max_pixels, self.spec.short_side)
         except (Reject, BadInput) as error:
             result["failures"].append({"id": entry.row.id, "system": "input", "error": _line(error)})
             return result, {}
         result |= {"box": list(sample.box), "seed": sample.seed(self.spec.seed)}
         images: dict[str, bytes] = {}
         for name in self.systems:
-            images |= self._run_system(name, sample, shown and name == "model", result)
+            images |= self._run_system(name, sample, shown, kept, result)
         return result, images
 
-    def _run_system(self, name: str, sample: Sample, shown: bool, result: dict[str, Any]) -> dict[str, bytes]:
+    def _run_system(self, name: str, sample: Sample, shown: bool, kept: bool, result: dict[str, Any]) -> dict[str, bytes]:
         started = time.perf_counter()
         try:
             drawn = self.systems[name].predict(sample, self.spec.seed, self.spec.steps)
             result.setdefault("seconds", {})[name] = time.perf_counter() - started
-            result["systems"][name] = measure(drawn, sample, self.spec.effect_threshold)
-            return pictures(drawn, sample, self.spec.thumbnail_side) if shown else {}
+            result["systems"][name] = measure(drawn, sample, self.spec.effect_threshold, self.recogniser)
+            if self.spec.task == "extraction" and drawn.has_layer:
+                result["systems"][name] |= extraction_figures(drawn, sample)
+            self.learned.take(name, drawn, sample, result)
+            images = kept_pictures(name, drawn, sample, list(self.systems)) if kept else {}
+            if shown and name == "model":
+                images |= pictures(drawn, sample, self.spec.thumbnail_side)
+            elif shown:
+                images |= small_composite(name, drawn, sample, self.spec.thumbnail_side)
+            return images
         except Exception as error:  # a system may fail in any way on a record; the list is evaluated all the same
             result["failures"].append({"id": sample.id, "system": name, "error": _line(error)})
             return {}

@@ -44,9 +44,9 @@ class PromotionSpec(Spec):
 
     @model_validator(mode="after")
     def _known_metrics(self) -> "PromotionSpec":
-        from bfs_platform.evaluate.catalogue import METRICS
+        from bfs_platform.evaluate.catalogue import ALL
 
-        known = {*METRICS, "failed_fraction"}
+        known = {*ALL, "failed_fraction"}
         for name in [*self.thresholds, *self.may_lose]:
             if name not in known:
                 raise ValueError(f"names the unknown metric {name}; known are {', '.join(sorted(known))}")

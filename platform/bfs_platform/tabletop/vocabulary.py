@@ -56,6 +56,15 @@ def caption(size: str, combination: Combination) -> str:
     return f"a {size} {combination.colour} {MATERIALS[combination.material]} {combination.shape}"
 
 
+def words_of(caption: str) -> tuple[str, str] | None:
+    """Shape and colour that a caption of the tabletop world names, or None when it names none of them."""
+    words = caption.lower().split()
+    colours = [word for word in words if word in COLOURS]
+    if not words or words[-1] not in SHAPES or len(colours) != 1:
+        return None
+    return words[-1], colours[0]
+
+
 def split_of(combination: Combination) -> str:
     """The only split in which this combination occurs: a fixed function of its words."""
     digest = hashlib.sha256("|".join(combination).encode()).digest()

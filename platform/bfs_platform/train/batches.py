@@ -1,7 +1,8 @@
 """From rows of a data set to tensors."""
 
 import io
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,8 +17,20 @@ if TYPE_CHECKING:
     from bfs_platform.data.shards import Dataset
 
 
-def latent_batch(dataset: "Dataset", rows: np.ndarray, seed: int, step: int) -> LatentBatch:
-    """Encoded training data of `rows`: targets sampled from their posteriors by (seed, step, id), the background at its mean."""
+EmptyLatents = Mapping[tuple[int, int], Tensor]
+
+
+def empty_latents(rgba_vae: Any, datasets: "Iterable[Dataset]") -> EmptyLatents:
+    """Latents [1, C, h, w] of empty layers, by the (height, width) of every image in the data sets. Computed once, at the start."""
+    sizes = sorted({size for dataset in datasets for size in dataset.buckets()})
+    return {size: encoding.empty_layer_latent(rgba_vae, *size).cpu() for size in sizes}
+
+
+def latent_batch(dataset: "Dataset", rows: np.ndarray, seed: int, step: int, empty: EmptyLatents | None = None) -> LatentBatch:
+    """Encoded training data of `rows`: targets sampled from their posteriors by (seed, step, id), the background at its mean.
+
+    `empty` brings the latents of empty layers, where Eq. 7 is part of the loss.
+    """
     table = dataset.take(rows, ["id", "height", "width"])
     ids = [str(i) for i in table["id"]]
     sampled = {}
@@ -35,6 +48,7 @@ def latent_batch(dataset: "Dataset", rows: np.ndarray, seed: int, step: int) -> 
         mask=box_masks(torch.from_numpy(dataset.boxes(rows)), height, width),
         prompt_embeds=torch.from_numpy(dataset.prompt_embeds(rows)),
         pooled_embeds=torch.from_numpy(dataset.pooled_embeds(rows)),
+        z_empty=None if empty is None else empty[height, width],
     )
 
 

@@ -7,6 +7,7 @@ newest manifest whose files all have their sha256. A damaged checkpoint is set a
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +31,30 @@ def staging_of(output: Path, step: int) -> Path:
 
 
 def clear(staging: Path) -> None:
-    """Remove what a killed run left, and make the directory. Rank 0 calls it before the others write."""
-    shutil.rmtree(staging, ignore_errors=True)
+    """Remove what killed runs left half-written, and make the directory. Rank 0 calls it before the others write."""
+    for leftover in staging.parent.glob(".step-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
     staging.mkdir(parents=True)
 
 
+def discard(staging: Path) -> None:
+    """Remove a checkpoint that could not be written."""
+    shutil.rmtree(staging, ignore_errors=True)
+
+
 def commit(output: Path, step: int, body: dict[str, Any], keep: int) -> Path:
-    """Commit the staging directory, then drop all but the newest `keep`. Rank 0 calls it after the others have written."""
+    """Commit the staging directory, then drop all but the newest `keep`. Rank 0 calls it after the others have written.
+
+    Raises: `OSError` when the disk is full or fails; the checkpoints before it are untouched.
+    """
     final = path_of(output, step)
     if final.exists():
-        shutil.rmtree(final)
+        _remove(final)
     manifest = integrity.commit(staging_of(output, step), final, KIND, {"step": step, **body})
-    for old in committed(output)[keep:]:
-        shutil.rmtree(old)
+    kept = committed(output)[:keep]
+    for old in final.parent.glob("step-*"):
+        if old not in kept:
+            _remove(old)
     return manifest
 
 
@@ -52,11 +64,11 @@ def committed(output: Path) -> list[Path]:
     return sorted(found, reverse=True)
 
 
-def newest(output: Path, fit: dict[str, Any]) -> Path | None:
+def newest(output: Path, misfit: Callable[[Path, dict[str, Any]], str]) -> Path | None:
     """The newest checkpoint that is undamaged, or None.
 
-    Args: `fit` holds entries of the body that must agree (specification, world size).
-    Raises: `IntegrityError` when a whole checkpoint belongs to another specification.
+    Args: `misfit` says why a checkpoint (directory, body of its manifest) does not belong to this run; empty when it does.
+    Raises: `IntegrityError` when a whole checkpoint belongs to another run.
     """
     for directory in committed(output):
         try:
@@ -67,10 +79,14 @@ def newest(output: Path, fit: dict[str, Any]) -> Path | None:
             os.rename(directory, aside)
             log.warning("%s Set aside as %s; the checkpoint before it is used.", error, aside.name)
             continue
-        for key, value in fit.items():
-            if body.get(key) != value:
-                raise IntegrityError(
-                    "output", output, f"holds a run with another {key}", "choose another output, or repeat the recipe and settings"
-                )
+        reason = misfit(directory, body)
+        if reason:
+            raise IntegrityError("output", output, reason, "choose another output, or repeat the recipe and settings")
         return directory
     return None
+
+
+def _remove(directory: Path) -> None:
+    """Delete a checkpoint, its manifest first: what is left of it when the process dies here no longer counts as one."""
+    (directory / integrity.MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(directory)

@@ -1,6 +1,7 @@
 """DeepSpeed around a module: wrapped with only its trainable parameters, saved and loaded without the frozen ones."""
 
 import contextlib
+import dataclasses
 import logging
 import math
 import os
@@ -11,14 +12,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from bfs_model import integrity
+from bfs_platform.train import order, state
 from bfs_platform.train.spec import OptimizerSpec, TrainSpec
 
 _BUCKET = 10**7  # elements per reduction; trainable sets here are small, and the default of 5e8 only wastes memory
-_TAG = "deepspeed"
+_LEGACY = "deepspeed"  # the folder in which checkpoints of version 0.1 hold DeepSpeed's own files
 
 
-def wrap(module: nn.Module, spec: TrainSpec) -> Any:
-    """Initialise DeepSpeed for this rank; the process group must exist. Returns the engine.
+def wrap(module: nn.Module, spec: TrainSpec, world_size: int) -> Any:
+    """Initialise DeepSpeed for this rank; the process group of `world_size` ranks must exist. Returns the engine.
 
     Raises: `RuntimeError` when the wrapper changed which parameters are trainable.
     """
@@ -27,7 +30,7 @@ def wrap(module: nn.Module, spec: TrainSpec) -> Any:
     parameters = [p for p in module.parameters() if p.requires_grad]
     o = spec.optimizer
     adamw = torch.optim.AdamW(parameters, lr=o.lr, betas=o.betas, eps=o.eps, weight_decay=o.weight_decay)
-    engine, *_ = deepspeed.initialize(model=module, model_parameters=parameters, optimizer=adamw, config=_config(spec))
+    engine, *_ = deepspeed.initialize(model=module, model_parameters=parameters, optimizer=adamw, config=_config(spec, world_size))
     if trainable_names(engine.module) != names:
         raise RuntimeError("DeepSpeed changed the set of trainable parameters")
     return engine
@@ -54,35 +57,36 @@ def set_learning_rate(engine: Any, rate: float) -> None:
         group["lr"] = rate
 
 
-def weights(engine: Any) -> dict[str, Tensor]:
-    """Full trainable weights in float32 on the CPU, the same on every rank. A collective call."""
-    from deepspeed.utils import safe_get_full_fp32_param
-
-    out = {}
-    for name, parameter in engine.module.named_parameters():
-        if parameter.requires_grad:
-            sharded = hasattr(parameter, "_hp_mapping") or hasattr(parameter, "ds_id")
-            full = safe_get_full_fp32_param(parameter) if sharded else None
-            out[name] = (parameter.data if full is None else full).detach().float().cpu().clone()
-    return out
-
-
-def save(engine: Any, directory: Path, step: int) -> None:
-    """Write this rank's part of the state after `step` steps. All ranks call it."""
-    with _quiet():
-        engine.save_checkpoint(str(directory), tag=_TAG, client_state={"step": step}, exclude_frozen_parameters=True, save_latest=False)
+def place(arguments: Any, device: torch.device) -> Any:
+    """The tensors of (nested) tuples and dataclasses on `device`; everything else as it is."""
+    if isinstance(arguments, Tensor):
+        return arguments.to(device, non_blocking=True)
+    if isinstance(arguments, tuple):
+        return tuple(place(item, device) for item in arguments)
+    if dataclasses.is_dataclass(arguments) and not isinstance(arguments, type):
+        values = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(arguments)}
+        return dataclasses.replace(arguments, **{name: place(v, device) for name, v in values.items() if isinstance(v, Tensor)})
+    return arguments
 
 
 def load(engine: Any, directory: Path) -> int:
-    """Restore what `save` wrote and return its number of steps. The caller has verified the directory."""
-    with _quiet():
-        path, state = engine.load_checkpoint(str(directory), tag=_TAG, load_module_strict=False)
-    if path is None:
-        raise RuntimeError(f"DeepSpeed found no state in {directory}")
-    return int(state["step"])
+    """Restore the checkpoint in `directory` and return its number of steps. The caller has verified the directory."""
+    if is_legacy(directory):
+        with _quiet():
+            path, client = engine.load_checkpoint(str(directory), tag=_LEGACY, load_module_strict=False)
+        if path is None:
+            raise RuntimeError(f"DeepSpeed found no state in {directory}")
+        return int(client["step"])
+    state.load(engine, directory)
+    return int(integrity.read_manifest(directory)["body"]["step"])
 
 
-def _config(spec: TrainSpec) -> dict[str, Any]:
+def is_legacy(directory: Path) -> bool:
+    """Whether a checkpoint holds DeepSpeed's own files, which fit one world size and ZeRO stage only."""
+    return (directory / _LEGACY).exists()
+
+
+def _config(spec: TrainSpec, world_size: int) -> dict[str, Any]:
     zero: dict[str, Any] = {"stage": spec.zero.stage, "overlap_comm": spec.use_gpu, "contiguous_gradients": True}
     zero |= {"reduce_bucket_size": _BUCKET, "allgather_bucket_size": _BUCKET}
     if spec.zero.stage == 3:
@@ -91,11 +95,15 @@ def _config(spec: TrainSpec) -> dict[str, Any]:
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": spec.use_gpu}
     return {
         "train_micro_batch_size_per_gpu": spec.micro_batch_size,
-        "gradient_accumulation_steps": spec.accumulation,
+        "gradient_accumulation_steps": order.accumulation(spec.batch_size, world_size, spec.micro_batch_size),
         "gradient_clipping": spec.optimizer.clip_norm,
         "bf16": {"enabled": spec.zero.bf16},
+        # Sums of many small gradients lose their last bits in bfloat16.
+        "data_types": {"grad_accum_dtype": "fp32"},
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
+        # The optimizer is torch's AdamW also where its state lies in host memory: the same arithmetic everywhere.
+        "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": 10**9,
     }
 
@@ -135,6 +143,28 @@ def all_true(flag: bool) -> bool:
     """Whether `flag` holds on every rank. A collective call."""
     if not dist.is_initialized():
         return flag
-    count = torch.tensor([int(flag)], device="cuda" if dist.get_backend() == "nccl" else "cpu")
+    count = torch.tensor([int(flag)], device=_device())
     dist.all_reduce(count, op=dist.ReduceOp.MIN)
     return bool(count.item())
+
+
+def gathered(value: Any) -> list[Any]:
+    """The value of every rank, in order. A collective call, for small plain data."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def total(values: dict[str, float]) -> dict[str, float]:
+    """Sums over all ranks, which must give the same names. A collective call."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return values
+    sums = torch.tensor(list(values.values()), dtype=torch.float64, device=_device())
+    dist.all_reduce(sums)
+    return dict(zip(values, sums.tolist(), strict=True))
+
+
+def _device() -> str:
+    return "cuda" if dist.get_backend() == "nccl" else "cpu"

@@ -1,5 +1,7 @@
 """Start a training run: check every input, open the MLflow run, and hand the workers to Ray Train."""
 
+import json
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,22 +11,29 @@ from bfs_model import bundle, integrity
 from bfs_model.errors import BadInput
 from bfs_platform.config import dump
 from bfs_platform.jobs import connect_ray
+from bfs_platform.train.gates import VALIDATION
 from bfs_platform.train.networks.spec import Network, SharingSpec
 from bfs_platform.train.spec import TrainSpec
-from bfs_platform.train.worker import run_worker
+from bfs_platform.train.worker import run_ranked, run_worker
+
+log = logging.getLogger(__name__)
 
 FRESH = "fresh"
 _DATA_OF_STAGE = {1: "synthetic", 2: "natural"}
 _ENCODED = ("sharing", "backbone", "compositor")
+_GATED = ("rgba_vae", "compositor")
 
 
-def fit(spec: TrainSpec, base: str, datasets: Sequence[str | Path], output: Path, *, dry_run: bool = False) -> Path:
+def fit(
+    spec: TrainSpec, base: str, datasets: Sequence[str | Path], output: Path, *, validation: str | Path | None = None, dry_run: bool = False
+) -> Path:
     """Train `spec.network` on top of `base` and return the path of the manifest of the result.
 
     Args:
         base: a bundle or model, or `fresh` for a small untrained bundle.
         datasets: directories built by the data jobs; their manifests say which stage they are.
         output: directory of the run; a run that was interrupted there continues from its newest good checkpoint.
+        validation: directory of another set, on which a network that has gates is measured at the end.
         dry_run: check all inputs and return the path that would be written.
     Raises: `BadInput` for anything that is missing or does not fit, before a worker starts.
     """
@@ -32,9 +41,11 @@ def fit(spec: TrainSpec, base: str, datasets: Sequence[str | Path], output: Path
     manifests = {str(Path(d).absolute()): integrity.read_manifest(d, "dataset") for d in datasets}
     if base == FRESH:
         base = _fresh_base(list(manifests), output, spec.seed)
-    integrity.verify(bundle.locate(base))
+    bundle.verify(bundle.locate(base))
     by_name = _by_name(manifests)
     _check_fit(spec, base, manifests)
+    if validation is not None:
+        by_name[VALIDATION] = _checked_validation(spec, validation, manifests)
     if dry_run:
         return output / integrity.MANIFEST
     _prepare(output, spec)
@@ -44,7 +55,7 @@ def fit(spec: TrainSpec, base: str, datasets: Sequence[str | Path], output: Path
     config = {
         "spec": spec.model_dump(mode="json"),
         "recipe": spec.recipe_name or spec.network.kind,
-        "base": _absolute(base),
+        "base": bundle.absolute(base),
         "datasets": by_name,
         "output": str(output),
         "facts": facts,
@@ -65,21 +76,44 @@ def _run(spec: TrainSpec, config: dict[str, Any], output: Path) -> str:
     if spec.num_workers == 0:
         _single_rank_group()
         return str(run_worker(config))
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
     from ray.train.torch import TorchConfig, TorchTrainer
 
     connect_ray()
+    num_workers = (spec.min_workers, spec.num_workers) if 0 < spec.min_workers < spec.num_workers else spec.num_workers
     trainer: Any = TorchTrainer(
-        cast(Any, run_worker),
+        cast(Any, run_ranked),
         train_loop_config=config,
-        scaling_config=ScalingConfig(num_workers=spec.num_workers, use_gpu=spec.use_gpu),
+        scaling_config=cast(Any, ScalingConfig)(
+            num_workers=num_workers, use_gpu=spec.use_gpu, elastic_resize_monitor_interval_s=spec.elastic_interval_s
+        ),
         torch_config=TorchConfig(timeout_s=600),
         run_config=RunConfig(name="ray", storage_path=str(output), failure_config=FailureConfig(max_failures=spec.max_failures)),
     )
-    result: Any = trainer.fit()
-    if result.return_value is None:
+    try:
+        result: Any = trainer.fit()
+    except WorkerGroupError as error:
+        raise _cause(error.worker_failures) or error from None
+    answer = result.return_value
+    if answer is None:
         raise RuntimeError("training ended without a result")
-    return str(result.return_value)
+    if "stopped" in answer:
+        from bfs_platform.train.loop import NonFinite
+
+        raise NonFinite(answer["stopped"])
+    return str(answer["manifest"])
+
+
+def _cause(failures: dict[int, Any]) -> BadInput | None:
+    """What the user can correct, among the errors of the ranks; they come wrapped by Ray, and as copies."""
+    for error in failures.values():
+        inner: Any = error
+        while inner is not None and not isinstance(inner, BadInput):
+            inner = getattr(inner, "_base_exc", None) or getattr(inner, "cause", None) or inner.__cause__
+        if inner is not None:
+            assert isinstance(inner, BadInput)
+            return inner
+    return None
 
 
 def _by_name(manifests: dict[str, dict[str, Any]]) -> dict[str, str]:
@@ -92,6 +126,22 @@ def _by_name(manifests: dict[str, dict[str, Any]]) -> dict[str, str]:
     if not names:
         raise BadInput("dataset", "none", "was given", "add --dataset with the output of a build job")
     return names
+
+
+def _checked_validation(spec: TrainSpec, directory: str | Path, manifests: dict[str, dict[str, Any]]) -> str:
+    """The absolute path of a set to measure on: of the stage that is trained on, and none of the training sets."""
+    manifest = integrity.read_manifest(directory, "dataset")
+    if spec.network.kind not in _GATED:
+        raise BadInput(
+            "validation", directory, f"is of no use to a {spec.network.kind} network", f"only {' and '.join(_GATED)} are measured"
+        )
+    if _DATA_OF_STAGE[manifest["body"]["stage"]] not in data_of(spec.network):
+        raise BadInput("validation", directory, f"is a stage-{manifest['body']['stage']} set", "give one of the stage that is trained on")
+    if manifest["body"]["num_records"] < 1:
+        raise BadInput("validation", directory, "is empty", "build it from more records")
+    if manifest["content_hash"] in {m["content_hash"] for m in manifests.values()}:
+        raise BadInput("validation", directory, "is trained on", "build one from other records, or leave it out")
+    return str(Path(directory).absolute())
 
 
 def _check_fit(spec: TrainSpec, base: str, manifests: dict[str, dict[str, Any]]) -> None:
@@ -113,7 +163,7 @@ def data_of(network: Network) -> list[str]:
         from bfs_platform.train.networks.sharing import options_of
 
         return [option.data for option in options_of(network)]
-    return ["natural" if network.kind in ("rgb_vae", "backbone") else "synthetic"]
+    return ["natural" if network.kind in ("rgb_vae", "backbone", "recogniser", "reference", "shadow") else "synthetic"]
 
 
 def _fresh_base(datasets: list[str], output: Path, seed: int) -> str:
@@ -135,8 +185,21 @@ def _prepare(output: Path, spec: TrainSpec) -> None:
     output.mkdir(parents=True, exist_ok=True)
     if spec.recipe_name:
         dump(spec, output / "spec.json")
-    for snapshot in output.glob("ray/checkpoint_manager_snapshot.json"):
-        snapshot.unlink()  # our manifests decide where a run continues; a torn snapshot would brick the run's name
+    _set_snapshot_aside(output / "ray" / "checkpoint_manager_snapshot.json")
+
+
+def _set_snapshot_aside(path: Path) -> None:
+    """Ray Train would start from its own notes, and a torn one would brick the run's name: our manifests decide instead."""
+    if not path.exists():
+        return
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        aside = path.with_name(f"damaged-{path.name}")
+        path.replace(aside)
+        log.warning("%s is not whole. Set aside as %s; the run continues from its own checkpoints.", path, aside.name)
+        return
+    path.unlink()
 
 
 def _facts(spec: TrainSpec, base: str, manifests: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -156,10 +219,6 @@ def _start_run(spec: TrainSpec, output: Path, manifests: dict[str, dict[str, Any
     name = spec.recipe_name or spec.network.kind
     tags = {"output": str(output), "network": spec.network.kind}
     return Run.start(spec.experiment, name, params=spec.model_dump(mode="json"), tags=tags, inputs=list(manifests.values()))
-
-
-def _absolute(base: str) -> str:
-    return base if base == "tiny" else str(Path(base).absolute())
 
 
 def _single_rank_group() -> None:

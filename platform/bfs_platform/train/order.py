@@ -1,5 +1,7 @@
 """Which samples a step sees: a pure function of (seed, data set, position). Resume neither repeats nor skips one."""
 
+import math
+
 import numpy as np
 
 
@@ -23,7 +25,18 @@ def permutation(seed: int, data: str, epoch: int, size: int) -> np.ndarray:
     return np.random.default_rng(key).permutation(size)
 
 
-def share(batch: np.ndarray, rank: int, world_size: int, micro_batch_size: int) -> list[np.ndarray]:
-    """This rank's micro-batches of a global batch, in order."""
-    mine = np.split(batch, world_size)[rank]
-    return np.split(mine, len(mine) // micro_batch_size)
+def accumulation(batch_size: int, world_size: int, micro_batch_size: int) -> int:
+    """Micro-batches per rank and step: the same number on every rank, for the largest share."""
+    largest_share = math.ceil(batch_size / world_size)
+    return math.ceil(largest_share / micro_batch_size)
+
+
+def share(batch: np.ndarray, rank: int, world_size: int, micro_batch_size: int) -> list[tuple[np.ndarray, float]]:
+    """This rank's micro-batches of a global batch, in order, each with its share of the batch (they sum to 1 over all ranks).
+
+    A batch that does not divide evenly is split as evenly as it can be. Ranks work in step, so one that has no sample left
+    repeats one, with a share of 0.
+    """
+    mine = np.array_split(batch, world_size)[rank]
+    parts = np.array_split(mine, accumulation(len(batch), world_size, micro_batch_size))
+    return [(part, len(part) / len(batch)) if len(part) else (batch[:1], 0.0) for part in parts]

@@ -13,7 +13,7 @@ def pack(model: str, output: Path) -> Path:
     Its manifest keeps what the model's says of its training.
     """
     folder = bundle.locate(model)
-    facts = {k: v for k, v in integrity.read_manifest(folder)["body"].items() if k in ("training", "history")}
+    facts = {k: v for k, v in integrity.read_manifest(folder)["body"].items() if k in ("training", "history", "gates")}
     pipe = BFSPipeline.from_pretrained(folder)
     for part in pipe.components.values():
         if isinstance(part, torch.nn.Module):

@@ -1,14 +1,33 @@
 """Where a training run tells how it goes: stderr, MLflow, and a text file of losses beside the result."""
 
+import contextlib
 import json
+import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from bfs_platform.train.gauges import Gauges
+from bfs_platform.train.meter import system_values
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from bfs_platform.tracking.run import Run
+    from bfs_platform.train.gates import GateReport
+
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def _surviving_a_full_disk() -> Iterator[None]:
+    """A line or a picture that cannot be written is said; no training stops for it."""
+    try:
+        yield
+    except OSError as error:
+        log.warning("Not written: %s", error)
 
 
 class Reporter:
@@ -16,6 +35,7 @@ class Reporter:
 
     def __init__(self, output: Path | None, num_steps: int, run: "Run | None" = None, label: str = "train") -> None:
         self.output, self.num_steps, self.run, self.label = output, num_steps, run, label
+        self.gauges = Gauges(label, str(output)) if output is not None else None
 
     def metrics(self, values: dict[str, float], step: int, data: str) -> None:
         """Report the numbers after `step` steps; `data` names the data set that the step drew from."""
@@ -26,17 +46,30 @@ class Reporter:
         sys.stderr.write(f"{self.label} {step}/{self.num_steps}  {data}  {shown}\n")
         sys.stderr.flush()
         line: dict[str, Any] = {"step": step, "data": data, **values}
-        with (self.output / "losses.jsonl").open("a", encoding="utf-8") as file:
+        with _surviving_a_full_disk(), (self.output / "losses.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+        if self.gauges is not None:
+            self.gauges.show({**values, "step": float(step)})
         if self.run is not None:
-            self.run.metrics(values, step)
+            self.run.metrics(values | system_values(self.output), step)
+
+    def gates(self, report: "GateReport") -> None:
+        """Report what the trained network showed on held-out records."""
+        if self.output is None:
+            return
+        sys.stderr.write("".join(f"{self.label} {line}\n" for line in report.lines()))
+        sys.stderr.flush()
+        if self.run is not None:
+            values = {f"held_out/{name}": value for name, value in report.figures.items()}
+            self.run.metrics(values | {"held_out/passed": float(report.passed)}, self.num_steps)
 
     def images(self, pictures: "dict[str, Image.Image]", step: int) -> None:
         """Report pictures; the newest of each name also lies in `samples/`."""
         if self.output is None:
             return
-        (self.output / "samples").mkdir(exist_ok=True)
         for name, picture in pictures.items():
-            picture.save(self.output / "samples" / f"{name}.png")
+            with _surviving_a_full_disk():
+                (self.output / "samples").mkdir(exist_ok=True)
+                picture.save(self.output / "samples" / f"{name}.png")
             if self.run is not None:
                 self.run.image(picture, name, step)

@@ -80,10 +80,11 @@ def test_another_programs_file() -> None:
 
 
 def test_groups_that_change_nothing_are_opened_up() -> None:
-    """Their layers keep their order."""
+    """Their layers keep their order, and the names of all groups around them."""
     inner = '<stack name="inner" isolation="auto"><layer name="b" src="data/half.png"/></stack>'
     layers = f'<layer name="c" src="data/half.png"/><stack name="group" opacity="1.0">{inner}<layer name="a" src="data/red.png"/></stack>'
-    assert [layer.name for layer in documents.decode(foreign(image_xml(layers)))] == ["a", "b", "c"]
+    read = documents.decode(foreign(image_xml(layers)))
+    assert [(layer.name, layer.group) for layer in read] == [("a", "group"), ("b", "group / inner"), ("c", None)]
 
 
 LAYER = '<layer name="n" src="data/red.png"/>'
@@ -93,7 +94,6 @@ LAYER = '<layer name="n" src="data/red.png"/>'
     ("xml", "reason"),
     [
         (image_xml(f'<stack name="g" opacity="0.5">{LAYER}</stack>'), "the group 'g'"),
-        (image_xml(f'<stack name="g" visibility="hidden">{LAYER}</stack>'), "the group 'g'"),
         (image_xml(f'<stack name="g" x="5">{LAYER}</stack>'), "the group 'g'"),
         (image_xml(f'<stack name="g" composite-op="svg:multiply">{LAYER}</stack>'), "the group 'g'"),
         (image_xml("<stack>" * 40 + LAYER + "</stack>" * 40), "the group"),

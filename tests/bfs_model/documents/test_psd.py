@@ -185,7 +185,7 @@ class TestRefused:
 
         def edit(document: PSDImage) -> None:
             if what == "group":
-                document.create_group([document[1]], name="group")
+                document.create_group([document[1]], name="group", opacity=99)
             elif what == "mask":
                 document[1].create_mask(Image.new("L", (5, 5), 9))
             elif what == "mode":

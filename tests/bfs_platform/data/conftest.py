@@ -1,7 +1,7 @@
 """Small drawn sources, and an encoder bundle with random weights."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -90,3 +90,22 @@ def small_spec(stage: int, encode: bool) -> DataSpec:
         encode=EncodeSpec(enabled=encode, batch_size=2),
     )
     return spec.named(f"tabletop_data_stage{stage}")
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """An S3 server on the loopback interface, and the environment by which every client finds it. Yields its endpoint."""
+    import logging
+
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    settings = {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true"}
+    with pytest.MonkeyPatch.context() as patch:
+        for key, value in (settings | {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}).items():
+            patch.setenv(key, value)
+        yield settings["AWS_ENDPOINT_URL"]
+    server.stop()

@@ -2,7 +2,9 @@
 
 import io
 import json
+import pickle
 import tarfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from PIL import Image
 
 from bfs_model.errors import BadInput
 from bfs_platform.data.build import build, check_licence, in_process
+from bfs_platform.data.read import read_part
 from bfs_platform.data.shards import open_dataset
 from bfs_platform.data.sources.base import names, open_source
 from bfs_platform.data.spec import BackgroundSpec, CheckSpec, DataSpec
@@ -121,6 +124,36 @@ def desobav2(rorem: Path, root: Path) -> Path:
     return root
 
 
+def mulan(rorem: Path, root: Path) -> Path:
+    """Compressed pickles of arrays and Pillow images; the photographs in a folder of their own."""
+    (root / "annotations").mkdir(parents=True)
+    (root / "coco").mkdir()
+    for stem in stems(rorem):
+        mask = np.asarray(Image.open(rorem / "mask" / f"{stem}.png")) > 127
+        clean = np.asarray(Image.open(rorem / "GT" / f"{stem}.png"))
+        behind = {"original_image_mask": ~mask, "inpainted_delta": Image.fromarray(clean * mask[..., None]), "blip2": "a table"}
+        alpha = Image.fromarray(np.where(mask, 255, 0).astype(np.uint8))
+        disk = {"original_image_mask": mask, "inpainted_delta": np.zeros_like(clean), "instance_alpha": alpha, "blip2": "a disk"}
+        annotation = {"captioning": {}, "background": behind, "image": {"blip2": "a scene"}, "instances": {"instance_0": disk}}
+        (root / "annotations" / f"{stem}.p.zl").write_bytes(zlib.compress(pickle.dumps(annotation)))
+        (root / "coco" / f"{stem}.jpg").write_bytes(png(rorem / "source" / f"{stem}.png"))
+    return root
+
+
+def pipe(rorem: Path, root: Path) -> Path:
+    """Pairs and masks in files of their own, the masks in another order; a test split that is not listed; one pair without mask."""
+    names = stems(rorem)
+    keys = {"target_img_dataset": ["COCO"] * 7, "img_id": list(range(100, 107)), "ann_id": [f"{i}" for i in range(7)]}
+    pairs: dict[str, list[Any]] = {"source_img": images(rorem, "GT"), "target_img": images(rorem, "source")}
+    pairs |= {"Instruction_VLM-LLM": ["Add a disk"] * 3 + [""] * 4, "Instruction_Class": ["add a disk."] * len(names)}
+    (root / "PIPE").mkdir(parents=True)
+    write_parquet(root / "PIPE", pairs | {"Instruction_Ref_Dataset": [None] * 7, "object_location": ["left"] * 7} | keys)
+    write_parquet(root / "PIPE", pairs | keys, "test-00000-of-00001.parquet")
+    backwards = {name: values[::-1] for name, values in (keys | {"mask": images(rorem, "mask")}).items()}
+    write_parquet(root / "PIPE_Masks", backwards)
+    return root
+
+
 LAYOUTS: dict[str, tuple[Layout, int]] = {
     "rorem_tar": (tar_parts, 7),
     "triplets": (triplet_folder, 7),
@@ -129,6 +162,8 @@ LAYOUTS: dict[str, tuple[Layout, int]] = {
     "anyinsertion": (anyinsertion, 7),
     "samfb": (samfb, 7),
     "desobav2": (desobav2, 7),
+    "mulan": (mulan, 7),
+    "pipe": (pipe, 7),
 }
 WITHOUT_BACKGROUND = ("anyinsertion", "desobav2")
 
@@ -219,3 +254,54 @@ def test_an_empty_folder_is_bad_input(name: str, tmp_path: Path) -> None:
     """Each source says what it looked for."""
     with pytest.raises(BadInput, match="input="):
         list(open_source(name, tmp_path).rows())
+
+
+def test_mulan_takes_a_stack_apart(rorem_seven: Path, tmp_path: Path) -> None:
+    """Two instances: the front one's background shows the one behind, which was painted where it was hidden; captions are theirs."""
+    root = mulan(rorem_seven, tmp_path / "input")
+    path = root / "annotations" / "0000.p.zl"
+    annotation = pickle.loads(zlib.decompress(path.read_bytes()))
+    hidden = np.zeros((32, 32), bool)
+    hidden[4:28, 4:28] = True
+    back = {"original_image_mask": np.zeros((32, 32), np.uint8), "inpainted_delta": np.full((32, 32, 3), 33, np.uint8)}
+    back |= {"instance_alpha": hidden.astype(np.float32), "captioning": {"llava": "a grey square"}}
+    annotation["instances"] = {"a": back, **annotation["instances"]}
+    path.write_bytes(zlib.compress(pickle.dumps(annotation, protocol=2)))
+    source = open_source("mulan", root)
+    rows = [row for row in source.rows() if row.id.startswith("0000/")]
+    assert [(row.id, row.caption) for row in rows] == [("0000/0", "a grey square"), ("0000/1", "a disk")]
+    read = [{role: np.asarray(Image.open(io.BytesIO(read_part(root, part)))) for role, part in row.parts.items()} for row in rows]
+    np.testing.assert_array_equal(read[1]["background"], read[0]["composite"])
+    assert (read[0]["composite"][hidden] == 33).all() and (read[0]["object_mask"] == hidden * 255).all()
+    assert read[1]["foreground"].shape == (32, 32, 4)
+
+
+def test_mulan_sets_bad_annotations_aside(rorem_seven: Path, tmp_path: Path) -> None:
+    """An annotation that would run code, one that is cut off, and one whose picture was not fetched: rows with a problem each."""
+    root = mulan(rorem_seven, tmp_path / "input")
+
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.touch, (tmp_path / "run",)
+
+    (root / "annotations" / "0001.p.zl").write_bytes(zlib.compress(pickle.dumps({"instances": Evil()})))
+    cut = root / "annotations" / "0002.p.zl"
+    cut.write_bytes(cut.read_bytes()[:-30])
+    (root / "coco" / "0003.jpg").unlink()
+    problems = {row.id: row.problem for row in open_source("mulan", root).rows() if row.problem}
+    assert set(problems) == {"0001", "0002", "0003"} and not (tmp_path / "run").exists()
+    assert "no data" in str(problems["0001"]) and "cut off" in str(problems["0002"]) and "0003.jpg" in str(problems["0003"])
+
+
+def test_pipe_joins_masks_by_their_keys(rorem_seven: Path, tmp_path: Path) -> None:
+    """The mask of the same picture and annotation, whatever its row; a pair without one has a problem; commands become captions."""
+    root = pipe(rorem_seven, tmp_path / "input")
+    rows = list(open_source("pipe", root).rows())
+    assert [row.id for row in rows] == [f"COCO/{100 + i}/{i}" for i in range(7)] and {row.caption for row in rows} == {"a disk"}
+    assert read_part(root, rows[2].parts["object_mask"]) == png(rorem_seven / "mask" / "0002.png")
+    table = pq.read_table(root / "PIPE_Masks" / "train-00000-of-00001.parquet")
+    pq.write_table(table.slice(1), root / "PIPE_Masks" / "train-00000-of-00001.parquet")
+    assert [row.problem is None for row in open_source("pipe", root).rows()] == [True] * 6 + [False]
+    (root / "PIPE_Masks" / "train-00000-of-00001.parquet").unlink()
+    with pytest.raises(BadInput, match="no masks"):
+        list(open_source("pipe", root).rows())

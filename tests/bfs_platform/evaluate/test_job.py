@@ -81,7 +81,8 @@ def test_tracked_figures_reach_run_version_and_gate(ray_cluster, store_uri, make
     assert run.data.metrics["eval/alpha_iou"] == pytest.approx(means["alpha_iou"]["mean"])
     assert run.data.metrics["eval/failed_fraction"] == 0 and run.info.status == "FINISHED"
     assert {dataset.dataset.name for dataset in run.inputs.dataset_inputs} == {f"models:/bfs/{version}", "scenes"}
-    assert "evaluation/report/index.html" in {item.path for item in client.list_artifacts(run.info.run_id, "evaluation/report")}
+    assert run.data.tags["evaluation.report"] in run.data.tags["mlflow.note.content"]
+    assert run.data.tags["evaluation.report"] in {item.path for item in client.list_artifacts(run.info.run_id, "evaluation/report")}
     tags = client.get_model_version("bfs", version).tags
     assert float(tags["eval.alpha_iou"]) == pytest.approx(means["alpha_iou"]["mean"])
     assert tags["eval.list_hash"] == metrics(tmp_path / "out")["list"]["hash"]

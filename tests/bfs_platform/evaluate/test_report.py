@@ -13,7 +13,7 @@ from bfs_platform.evaluate.samples import Entry, list_entries
 from bfs_platform.evaluate.spec import EvaluationSpec
 from bfs_platform.evaluate.worker import Evaluator
 
-SPEC = EvaluationSpec(loader="bfs_platform.evaluate.fakes:load_fake_disc", report_samples=2)
+SPEC = EvaluationSpec(loader="bfs_platform.evaluate.fakes:load_fake_disc", report_samples=2, recogniser=None)
 MODEL = {"uri": "models:/bfs/7", "kind": "model", "content_hash": "ab" * 32, "base": {"name": "tiny", "content_hash": "cd" * 32}}
 HOSTILE = "<script>alert(1)</script>\"'"
 
@@ -30,7 +30,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        self.references += [value or "" for name, value in attrs if name in ("src", "href")]
+        self.references += [value or "" for name, value in attrs if name in ("src", "href") and not (value or "").startswith("#")]
 
     def handle_data(self, data: str) -> None:
         self.text += data

@@ -1,6 +1,7 @@
 """The frozen list, and reading what it names."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -68,6 +69,8 @@ def test_a_frozen_list_is_the_same_records_or_nothing(make_source, tmp_path) -> 
     path.write_text("[]")
     with pytest.raises(BadInput, match="is not a frozen evaluation list"):
         select(entries, path)
+    with pytest.raises(BadInput, match="names 200 records that the input lacks, first 000000"):
+        select(entries, Path("tabletop_heldout_200"))
 
 
 @pytest.mark.parametrize(
@@ -113,3 +116,24 @@ def test_seeds_depend_on_seed_and_id_alone(make_source) -> None:
     assert read_sample(list_entries(root)[1], root, LIMIT).seed(7) == two.seed(7)
     assert len({s.seed(seed) for s in (one, two, three) for seed in (7, 8)}) == 6
     assert 0 <= one.seed(7) < 2**63
+
+
+def test_records_drawn_by_seed(make_source) -> None:
+    """The draw depends on seed and ids alone, not on how many are wanted; all are taken when there are fewer."""
+    root = make_source(6)
+    ids = [entry.row.id for entry in list_entries(root, num_records=6, seed=1)]
+    assert sorted(ids) == [f"{i:03d}" for i in range(6)] and ids != sorted(ids)
+    assert [entry.row.id for entry in list_entries(root, num_records=2, seed=1)] == ids[:2]
+    assert [entry.row.id for entry in list_entries(root, num_records=6, seed=2)] != ids
+    assert len(list_entries(root, num_records=100)) == 6
+
+
+def test_the_short_side_is_scaled(make_source) -> None:
+    """All pictures grow together; the box stays around the object."""
+    root = make_source(1)
+    entry = list_entries(root)[0]
+    plain, large = read_sample(entry, root, 10**6), read_sample(entry, root, 10**6, short_side=48)
+    assert large.background.shape == large.truth.shape == (48, 48, 3) and large.effect is not None
+    assert tuple(large.box) == tuple(2 * v for v in plain.box)
+    assert large.object_mask.sum() == 4 * plain.object_mask.sum() and large.object_mask[16:32, 12:28].all()
+    assert large.seed(0) == plain.seed(0)

@@ -78,7 +78,7 @@ def test_a_continued_run_equals_an_undisturbed_one(
     whole = fit(spec_of(recipe), str(base), sets, tmp_path / "whole")
     original = loop.stop_unless_finite
 
-    def crash(loss: torch.Tensor, ids: object, step: int) -> None:
+    def crash(loss: torch.Tensor, ids: list[str], step: int) -> None:
         original(loss, ids, step)
         if step == 2:
             raise RuntimeError("power cut")

@@ -1,6 +1,7 @@
 """Which samples a step sees."""
 
 import numpy as np
+import pytest
 
 from bfs_platform.train import order
 
@@ -22,9 +23,16 @@ def test_order_is_a_function_of_seed_data_and_position() -> None:
 
 
 def test_shares_make_up_the_batch_at_any_world_size() -> None:
-    """However many workers share a batch, together they see it once, in the same order."""
+    """However many workers share a batch, together they see it once, in the same order, in parts no larger than asked for."""
     batch = np.arange(12)
-    for world_size, micro in ((1, 12), (2, 3), (3, 2), (4, 1)):
+    for world_size, micro in ((1, 12), (2, 3), (3, 2), (4, 1), (5, 2), (7, 1)):
         parts = [order.share(batch, rank, world_size, micro) for rank in range(world_size)]
-        assert np.concatenate([m for part in parts for m in part]).tolist() == batch.tolist()
-        assert {len(m) for part in parts for m in part} == {micro}
+        assert np.concatenate([rows for part in parts for rows, weight in part if weight]).tolist() == batch.tolist()
+        assert all(len(rows) <= micro for part in parts for rows, _ in part)
+        assert {len(part) for part in parts} == {order.accumulation(12, world_size, micro)}
+        assert sum(weight for part in parts for _, weight in part) == pytest.approx(1)
+
+
+def test_a_worker_without_a_sample_of_its_own_keeps_step_without_weight() -> None:
+    """Three samples over four workers: the fourth repeats one that does not count."""
+    assert [(rows.tolist(), weight) for rows, weight in order.share(np.array([5, 6, 7]), 3, 4, 1)] == [([5], 0.0)]

@@ -1,7 +1,7 @@
 """Recipes of `jobs/build_stage1.py` and `jobs/build_stage2.py`."""
 
 from bfs_platform.config.registry import recipe
-from bfs_platform.data.spec import CheckSpec, DataSpec, EncodeSpec
+from bfs_platform.data.spec import BackgroundSpec, CheckSpec, DataSpec, EncodeSpec
 
 TABLETOP = ((64, 64),)
 # Short side 512 as in the paper (§5), areas up to 1024×512, both orientations.
@@ -36,3 +36,17 @@ def rorem_data_stage1() -> DataSpec:
 def rorem_data_stage2() -> DataSpec:
     """Stage-2 set of RORem at short side 512, in seven resolution buckets."""
     return DataSpec(stage=2, buckets=PHOTOGRAPHS, records_per_shard=64, checks=CheckSpec(min_object_pixels=256))
+
+
+@recipe
+def desobav2_data() -> DataSpec:
+    """DESOBAv2 at full resolution as a stage-2 set, for the shadow network: the background is the picture without shadow."""
+    return DataSpec(
+        stage=2,
+        buckets=PHOTOGRAPHS,
+        records_per_shard=64,
+        default_caption="an object",
+        checks=CheckSpec(min_object_pixels=256),
+        background=BackgroundSpec(kind="harmonic", margin=0.0),
+        encode=EncodeSpec(enabled=False),
+    )

@@ -1,6 +1,7 @@
 """Recipes of `jobs/evaluate.py` and `jobs/promote.py`."""
 
 from bfs_platform.config.registry import recipe
+from bfs_platform.evaluate.learned.spec import THIS_PYTHON, LearnedSpec
 from bfs_platform.evaluate.spec import EvaluationSpec
 from bfs_platform.registry.spec import Bound, PromotionSpec
 
@@ -15,6 +16,31 @@ def evaluation() -> EvaluationSpec:
 def evaluation_quick() -> EvaluationSpec:
     """The same with four steps and a short report: for a look while training goes on."""
     return EvaluationSpec(steps=4, report_samples=12)
+
+
+@recipe
+def tabletop_evaluation() -> EvaluationSpec:
+    """On tabletop scenes: beside identity and truth also the truth through the RGBA VAE, and inpainting followed by matting."""
+    return EvaluationSpec(baselines=("identity", "truth", "vae_truth", "two_step"), group_by=("material", "shape", "size"))
+
+
+@recipe
+def tabletop_extraction() -> EvaluationSpec:
+    """Layers taken out of finished tabletop scenes, beside plain matting with the true mask: errors of alpha on object and effects."""
+    return EvaluationSpec(task="extraction", baselines=("truth", "matting"), group_by=("material", "shape", "size"))
+
+
+@recipe
+def paper_evaluation() -> EvaluationSpec:
+    """The paper's protocol on a RORem folder: 2,000 records drawn by seed, short side 512, masks as boxes, the learned metrics.
+
+    Weights are looked for on the hub; `--set learned.clip=FOLDER` and `learned.dino=FOLDER` name local ones. MUSIQ, MANIQA
+    and HPSv3 are taken where their packages are installed. The paper's competitors come with `--set baselines=…`.
+    """
+    learned = LearnedSpec(
+        clip="openai/clip-vit-base-patch32", dino="facebook/dinov2-base", kid="dino", pyiqa=THIS_PYTHON, hpsv3=THIS_PYTHON
+    )
+    return EvaluationSpec(num_records=2000, short_side=512, kept_records=20, group_by=(), recogniser=None, learned=learned)
 
 
 @recipe

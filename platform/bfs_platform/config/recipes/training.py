@@ -1,7 +1,16 @@
 """Training recipes: the networks of the tabletop world, both stages of the paper, and their full-size counterparts."""
 
 from bfs_platform.config import recipe
-from bfs_platform.train.networks.spec import BackboneSpec, CompositorSpec, RgbaVaeSpec, RgbVaeSpec, SharingSpec
+from bfs_platform.train.networks.spec import (
+    BackboneSpec,
+    CompositorSpec,
+    RecogniserSpec,
+    ReferenceSpec,
+    RgbaVaeSpec,
+    RgbVaeSpec,
+    ShadowNetworkSpec,
+    SharingSpec,
+)
 from bfs_platform.train.spec import CheckpointSpec, OptimizerSpec, TrainSpec, ZeroSpec
 
 
@@ -54,13 +63,43 @@ def tabletop_backbone() -> TrainSpec:
 def tabletop_compositor() -> TrainSpec:
     """Φ of the tabletop world."""
     return TrainSpec(
-        network=CompositorSpec(),
-        num_steps=1500,
-        batch_size=32,
-        micro_batch_size=32,
+        network=CompositorSpec(width=96, num_blocks=4),
+        num_steps=2500,
+        batch_size=16,
+        micro_batch_size=16,
         num_workers=0,
         threads_per_worker=2,
         optimizer=OptimizerSpec(lr=1e-3, warmup_steps=50, schedule="cosine"),
+        zero=ZeroSpec(stage=1),
+    )
+
+
+@recipe
+def tabletop_reference() -> TrainSpec:
+    """The reference encoder of the tabletop world, distilled from its text encoder: the stand-in for Flux-Redux."""
+    return TrainSpec(
+        network=ReferenceSpec(),
+        num_steps=3000,
+        batch_size=64,
+        micro_batch_size=64,
+        num_workers=0,
+        threads_per_worker=2,
+        optimizer=OptimizerSpec(lr=1e-3, weight_decay=1e-2, warmup_steps=100, schedule="cosine"),
+        zero=ZeroSpec(stage=1),
+    )
+
+
+@recipe
+def tabletop_recogniser() -> TrainSpec:
+    """The classifier of shapes and colours that evaluation on the tabletop world uses."""
+    return TrainSpec(
+        network=RecogniserSpec(),
+        num_steps=1500,
+        batch_size=64,
+        micro_batch_size=64,
+        num_workers=0,
+        threads_per_worker=2,
+        optimizer=OptimizerSpec(lr=1e-3, weight_decay=1e-2, warmup_steps=50, schedule="cosine"),
         zero=ZeroSpec(stage=1),
     )
 
@@ -103,6 +142,38 @@ def demo_stage1() -> TrainSpec:
 def demo_stage2() -> TrainSpec:
     """Stage 2 as `make demo` runs it: a few steps on from the stage-1 model."""
     return _short(tabletop_stage2().model_copy(update={"num_steps": 24}), lr=2e-5)
+
+
+@recipe
+def tabletop_shadow() -> TrainSpec:
+    """The shadow network of the tabletop world, on top of its backbone."""
+    return TrainSpec(
+        network=ShadowNetworkSpec(rank=32, num_steps=8),
+        num_steps=3000,
+        batch_size=16,
+        micro_batch_size=16,
+        num_workers=0,
+        threads_per_worker=2,
+        optimizer=OptimizerSpec(lr=1e-3, warmup_steps=50, schedule="cosine"),
+        zero=ZeroSpec(stage=1),
+    )
+
+
+@recipe
+def flux_shadow() -> TrainSpec:
+    """The shadow network on Flux as the authors train theirs: rank 256, 22,000 steps of 8 pictures, lr 3e-5 scaled by 8."""
+    return TrainSpec(
+        network=ShadowNetworkSpec(),
+        num_steps=22000,
+        batch_size=8,
+        micro_batch_size=1,
+        num_workers=1,
+        threads_per_worker=8,
+        use_gpu=True,
+        gradient_checkpointing=True,
+        optimizer=OptimizerSpec(lr=2.4e-4, warmup_steps=500, schedule="cosine"),
+        zero=ZeroSpec(stage=2, bf16=True),
+    )
 
 
 @recipe

@@ -5,17 +5,17 @@ so a build needs a background provider.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from bfs_platform.data.columns import light_rows
 from bfs_platform.data.record import Part, Row
 from bfs_platform.data.sources.base import Licence, files_below, relative, source
+from bfs_platform.storage.path import Location
 
 COLUMNS = {"composite": "tar_image", "object_mask": "tar_mask"}
 
 
 @source("anyinsertion", Licence("unstated", False, "no licence found in the published card"))
-def rows(root: Path) -> Iterator[Row]:
+def rows(root: Location) -> Iterator[Row]:
     """List the training split; the label (`main_label`, in the first version `label`) is the caption."""
     for path in files_below(root, ".parquet"):
         name = relative(path, root)

@@ -1,18 +1,20 @@
 """The registry of sources: a name, a licence, and a function that lists rows."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from bfs_model import integrity
 from bfs_model.errors import BadInput
 from bfs_platform.data.record import Row
+from bfs_platform.storage.manifests import read_manifest
+from bfs_platform.storage.path import Location, RemotePath, location, reachable
 
-Lister = Callable[[Path], Iterator[Row]]
-_MODULES = ("rorem", "rorem_tar", "triplets", "ober", "anyinsertion", "samfb", "desobav2")
+Lister = Callable[[Any], Iterator[Row]]
+_MODULES = ("rorem", "rorem_tar", "triplets", "ober", "anyinsertion", "samfb", "desobav2", "mulan", "pipe")
 FREE = ("Apache-2.0", "CC0-1.0", "CC-BY-4.0", "MIT")
 _SOURCES: dict[str, "SourceKind"] = {}
 
@@ -40,12 +42,12 @@ class Source:
     """An opened source: its rows can be listed in a fixed order, as often as needed."""
 
     name: str
-    root: Path
+    root: Location
     licence: Licence
     lister: Lister
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> Location:
         """What the paths of all parts are relative to: the root, or the folder of a root that is one file."""
         return self.root if self.root.is_dir() else self.root.parent
 
@@ -70,7 +72,7 @@ def names() -> list[str]:
     return sorted(_SOURCES)
 
 
-def open_source(name: str, root: Path) -> Source:
+def open_source(name: str, root: str | os.PathLike[str] | RemotePath) -> Source:
     """Open the source `name` at `root`. Raises `BadInput` for an unknown name or a missing folder.
 
     A folder that one of our own programs wrote (manifest of kind "source") keeps the name and licence stated there.
@@ -79,18 +81,19 @@ def open_source(name: str, root: Path) -> Source:
     if name not in _SOURCES:
         near = get_close_matches(name, _SOURCES, 1)
         raise BadInput("source", name, "is not known", f"did you mean {near[0]}?" if near else f"use one of {', '.join(names())}")
-    kind, root = _SOURCES[name], Path(root).expanduser().resolve()
-    if not root.exists():
-        raise BadInput("input", root, "does not exist", f"point to a {name} dataset")
-    stated = (manifest_of(root) or {}).get("body", {})
+    kind, place = _SOURCES[name], reachable(location(root), "input")
+    place = place if isinstance(place, RemotePath) else place.resolve()
+    if not place.exists():
+        raise BadInput("input", place, "does not exist", f"point to a {name} dataset")
+    stated = (manifest_of(place) or {}).get("body", {})
     licence = Licence(str(stated["licence"]), stated["licence"] in FREE) if "licence" in stated else kind.licence
-    return Source(str(stated.get("name", name)), root, licence, kind.lister)
+    return Source(str(stated.get("name", name)), place, licence, kind.lister)
 
 
-def manifest_of(root: Path) -> dict[str, Any] | None:
+def manifest_of(root: Location) -> dict[str, Any] | None:
     """The manifest that a source of our own carries, or None."""
     if root.is_dir() and (root / integrity.MANIFEST).exists():
-        return integrity.read_manifest(root, "source")
+        return read_manifest(root, "source")
     return None
 
 
@@ -99,17 +102,22 @@ def _load() -> None:
         import_module(f"bfs_platform.data.sources.{module}")
 
 
-def files_below(root: Path, *suffixes: str) -> list[Path]:
+def files_below(root: Location, *suffixes: str) -> list[Any]:
     """The files of a root that is one file, or all below a folder with one of `suffixes`, sorted by name.
 
     Raises `BadInput` when there is none.
     """
-    found = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file() and p.name.endswith(suffixes))
+    found: list[Any] = [root] if root.is_file() else [path for path in all_below(root) if path.name.endswith(suffixes)]
     if not found:
         raise BadInput("input", root, f"holds no {' or '.join(suffixes)} file", "point to the folder or the file as it was published")
     return found
 
 
-def relative(path: Path, root: Path) -> str:
-    """`path` as rows name it."""
-    return path.relative_to(root if root.is_dir() else root.parent).as_posix()
+def all_below(folder: Location) -> list[Any]:
+    """Every file below a folder, sorted by name."""
+    return list(folder.rglob("*")) if isinstance(folder, RemotePath) else sorted(p for p in folder.rglob("*") if p.is_file())
+
+
+def relative(path: Any, root: Any) -> str:
+    """`path` as rows name it, below `root` or, when that is one file, beside it."""
+    return (path.relative_to(root.parent) if path == root else path.relative_to(root)).as_posix()

@@ -5,18 +5,18 @@ The object is in both pictures, so a layered set needs a background provider.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from bfs_model.errors import BadInput
 from bfs_platform.data.record import Part, Row
 from bfs_platform.data.sources.base import Licence, source
+from bfs_platform.storage.path import Location
 
 LISTS = ("train.txt", "TrainLabel.txt")
 ROLES = {"composite": "shadow_imgs", "shadow_free": "shadowfree_imgs", "object_mask": "object_masks", "effect_mask": "shadow_masks"}
 
 
 @source("desobav2", Licence("research-only", False, "DESOBAv2: for research; built on Open Images and DESOBA"))
-def rows(root: Path) -> Iterator[Row]:
+def rows(root: Location) -> Iterator[Row]:
     """List the training pictures, one per line of the list: a name with or without suffix."""
     path = next((root / name for name in LISTS if (root / name).is_file()), None)
     if path is None:

@@ -4,17 +4,18 @@ Layout: objectclear/dataset/ober_parquet_dataset.py of zjx0101/ObjectClear.
 """
 
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from bfs_platform.data.columns import light_rows
 from bfs_platform.data.record import Part, Row
 from bfs_platform.data.sources.base import Licence, files_below, relative, source
+from bfs_platform.storage.path import Location
 
 COLUMNS = {"composite": "input", "background": "gt", "object_mask": "object_mask", "effect_mask": "object_effect_mask"}
 
 
 @source("ober", Licence("S-Lab-1.0", False, "S-Lab licence: non-commercial"))
-def rows(root: Path) -> Iterator[Row]:
+def rows(root: Location) -> Iterator[Row]:
     """List the training split. Crops of one picture are records of their own, called `subset/ID_CROP`. There are no captions."""
     for path in files_below(root, ".parquet"):
         name = relative(path, root)

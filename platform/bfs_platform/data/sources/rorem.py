@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from bfs_model.errors import BadInput
 from bfs_platform.data.record import Part, Row
 from bfs_platform.data.sources.base import Licence, manifest_of, source
+from bfs_platform.storage.path import Location
 
 META = "meta.json"
 ROLES = {"source": "composite", "GT": "background", "mask": "object_mask", "effect": "effect_mask"}
@@ -19,7 +20,7 @@ RESEARCH = Licence("research-only", False, "RORem: parts under AI Hub terms and 
 
 @source("rorem", RESEARCH)
 @source("tabletop", Licence("CC0-1.0", True, "rendered by this project"))
-def rows(root: Path) -> Iterator[Row]:
+def rows(root: Location) -> Iterator[Row]:
     """List a RORem folder in the order of its meta.json. Raises `BadInput` when meta.json is absent or not a list."""
     manifest = manifest_of(root)
     hashes = {entry["path"]: entry["sha256"] for entry in manifest["files"]} if manifest else {}
@@ -27,7 +28,7 @@ def rows(root: Path) -> Iterator[Row]:
         yield row_of(entry, position, hashes)
 
 
-def read_meta(path: Path) -> list[Any]:
+def read_meta(path: Location) -> list[Any]:
     """The entries of a meta.json."""
     if not path.is_file():
         raise BadInput("input", path.parent, f"has no {META}", "point to a folder in RORem's layout (source/ mask/ GT/ meta.json)")

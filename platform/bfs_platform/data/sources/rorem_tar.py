@@ -5,7 +5,7 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from bfs_model.errors import BadInput
@@ -13,12 +13,13 @@ from bfs_platform.data.archive import Member, members
 from bfs_platform.data.record import Part, Row
 from bfs_platform.data.sources.base import files_below, relative, source
 from bfs_platform.data.sources.rorem import META, RESEARCH, row_of
+from bfs_platform.storage.path import Location
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
 
 
 @source("rorem_tar", RESEARCH)
-def rows(root: Path) -> Iterator[Row]:
+def rows(root: Location) -> Iterator[Row]:
     """List one tar, or all tars of a folder, part by part. Each is streamed through once; pictures are found again by offset.
 
     Raises `BadInput` for a tar that is damaged, cut off, or holds no meta.json.
@@ -27,7 +28,7 @@ def rows(root: Path) -> Iterator[Row]:
         yield from _rows_of(path, relative(path, root))
 
 
-def _rows_of(path: Path, name: str) -> Iterator[Row]:
+def _rows_of(path: Location, name: str) -> Iterator[Row]:
     found, metas = _index(path)
     if not metas:
         raise BadInput("input", path, f"holds no {META}", "point to RORem's tar parts as they were published")
@@ -37,7 +38,7 @@ def _rows_of(path: Path, name: str) -> Iterator[Row]:
             yield _located(row, name, folder, found)
 
 
-def _index(path: Path) -> tuple[dict[str, Member], list[tuple[str, list[Any]]]]:
+def _index(path: Location) -> tuple[dict[str, Member], list[tuple[str, list[Any]]]]:
     """Members by name, and (folder, entries) of each meta.json, from one pass over the archive."""
     found: dict[str, Member] = {}
     metas: list[tuple[str, list[Any]]] = []

@@ -6,18 +6,18 @@ at a long side of 720 while the other files keep the original size; the builder 
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 from bfs_model.errors import BadInput
 from bfs_platform.data.record import Part, Row
 from bfs_platform.data.sources.base import Licence, relative, source
+from bfs_platform.storage.path import Location
 
 PROMPTS = ("prompt/prompt_new.json", "prompt/prompt.json")
 ROLES = {"composite": "groundtruth", "background": "background", "object_mask": "mask"}
 
 
 @source("samfb", Licence("SA-1B", False, "pictures under the SA-1B research terms"))
-def rows(root: Path) -> Iterator[Row]:
+def rows(root: Location) -> Iterator[Row]:
     """List one such folder, or all of them below `root`, in the order of their names and of their prompt files."""
     folders = [folder for folder in [root, *sorted(p for p in root.iterdir() if p.is_dir())] if _prompts(folder) is not None]
     if not folders:
@@ -30,11 +30,11 @@ def rows(root: Path) -> Iterator[Row]:
             yield Row(prefix + name.rsplit(".", 1)[0], caption, parts, same_aspect=True)
 
 
-def _prompts(folder: Path) -> Path | None:
+def _prompts(folder: Location) -> Location | None:
     return next((folder / name for name in PROMPTS if (folder / name).is_file()), None)
 
 
-def _read(path: Path | None) -> dict[str, object]:
+def _read(path: Location | None) -> dict[str, object]:
     assert path is not None
     try:
         prompts = json.loads(path.read_bytes())

@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from bfs_model.errors import BadInput
-from bfs_platform.data.columns import light_rows
+from bfs_platform.data.columns import light_rows, open_parquet
 from bfs_platform.data.record import Part, Row
-from bfs_platform.data.sources.base import Licence, files_below, relative, source
+from bfs_platform.data.sources.base import Licence, all_below, files_below, relative, source
+from bfs_platform.storage.path import Location
 
 UNSTATED = Licence("unstated", False, "the folder says nothing")
 ROLES = {"composite": "composite", "background": "background", "mask": "object_mask", "effect": "effect_mask", "foreground": "foreground"}
@@ -19,7 +20,7 @@ CAPTIONS = "captions.json"
 
 
 @source("triplets", UNSTATED)
-def rows(root: Path) -> Iterator[Row]:
+def rows(root: Location) -> Iterator[Row]:
     """List a folder: one record per file in composite/, with the files of the same stem beside it. Captions come from
     `captions.json`, {id: caption}. `background/`, `effect/` and `foreground/` may be absent."""
     for folder in REQUIRED:
@@ -33,7 +34,7 @@ def rows(root: Path) -> Iterator[Row]:
 
 
 @source("triplets_parquet", UNSTATED)
-def parquet_rows(root: Path) -> Iterator[Row]:
+def parquet_rows(root: Location) -> Iterator[Row]:
     """List Parquet files with the columns composite, mask and, if there are any, background, effect, foreground, id, caption."""
     for path in files_below(root, ".parquet"):
         name = relative(path, root)
@@ -49,20 +50,18 @@ def parquet_rows(root: Path) -> Iterator[Row]:
             yield Row(str(values.get("id") or f"{name}:{number}"), str(values.get("caption") or ""), parts)
 
 
-def light_columns(path: Path) -> list[str]:
+def light_columns(path: Location) -> list[str]:
     """Names of a Parquet file's columns."""
-    import pyarrow.parquet as pq
-
-    return list(pq.read_schema(path).names)
+    return list(open_parquet(path).schema_arrow.names)
 
 
-def _pictures(folder: Path) -> dict[str, Path]:
+def _pictures(folder: Location) -> dict[str, Any]:
     if not folder.is_dir():
         return {}
-    return {p.relative_to(folder).with_suffix("").as_posix(): p for p in sorted(folder.rglob("*")) if p.suffix.lower() in SUFFIXES}
+    return {p.relative_to(folder).with_suffix("").as_posix(): p for p in all_below(folder) if p.suffix.lower() in SUFFIXES}
 
 
-def _captions(path: Path) -> dict[str, str]:
+def _captions(path: Location) -> dict[str, str]:
     if not path.exists():
         return {}
     try:

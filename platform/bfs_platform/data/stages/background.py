@@ -38,11 +38,13 @@ class HarmonicFill:
     def background(self, record: Record) -> np.ndarray:
         from scipy.ndimage import distance_transform_edt
 
+        # Where the source shows the object without its shadow, the ground around it is known.
+        picture = record.composite if record.shadow_free is None else record.shadow_free
         inside = record.object_mask >= MASK_LEVEL
         if not inside.any() or inside.all():
-            return record.composite
+            return picture
         hole = distance_transform_edt(~inside) <= self.spec.margin * np.sqrt(inside.sum())
-        return record.composite if hole.all() else harmonic(record.composite, hole)
+        return picture if hole.all() else harmonic(picture, hole)
 
 
 def provider(spec: BackgroundSpec) -> BackgroundProvider:

@@ -7,6 +7,7 @@ import numpy as np
 from bfs_model.boxes import Box
 from bfs_model.compositing import composite_u8, pad_rgb
 from bfs_model.shadow import ShadowProvider
+from bfs_platform.data.isolated import ReadImage, reader_of
 from bfs_platform.data.record import Record, Row, seed_of
 from bfs_platform.data.spec import DataSpec
 from bfs_platform.data.stages.background import BackgroundProvider, provider
@@ -41,32 +42,44 @@ class Composer:
 
     def __init__(self, spec: DataSpec) -> None:
         self.spec = spec
+        self.read: ReadImage = reader_of(spec.execution.decoder)
         self.background: BackgroundProvider = provider(spec.background)
         self.matting: Matting = matting(spec.matting)
         self.shadow: ShadowProvider = shadow(spec.shadow)
 
     def __call__(self, row: Row, fetch: Fetch) -> Sample:
         """Make one sample. Raises `Reject`."""
+        return self.finish(self.prepare(row, fetch))
+
+    def prepare(self, row: Row, fetch: Fetch) -> Record:
+        """The pictures of `row` at their bucket's size, ready for models that look at them. Raises `Reject`."""
         spec = self.spec
         check_score(row.score, spec.checks.min_score)
-        caption = check_caption(row.caption, spec.default_caption)
-        record = fit(decode(row, fetch, spec.checks.max_pixels), spec.buckets, spec.checks.max_upscale)
+        if spec.caption.kind == "metadata":
+            check_caption(row.caption, spec.default_caption)
+        record = decode(row, fetch, spec.checks.max_pixels, self.read, box_as_mask=spec.mask.kind != "given")
+        return fit(record, spec.buckets, spec.checks.max_upscale)
+
+    def finish(self, record: Record) -> Sample:
+        """A prepared record, with whatever models have added to it, as a sample. Raises `Reject`."""
+        spec = self.spec
+        caption = check_caption(record.caption, spec.default_caption)
         tight_box = object_box(record, spec.checks)
         background = self.background.background(record)
         check_difference(record, background, spec.checks)
         layer = self._layer(record)
         composite = record.composite
         if spec.stage == 1:
-            layer = self.shadow.add_shadow(layer, seed_of(spec.seed, "shadow", row.id))
+            layer = self.shadow.add_shadow(layer, seed_of(spec.seed, "shadow", record.id))
         foreground = quantised(layer)
         if spec.stage == 1:
             # Ĉ is made from what is stored, after rounding, so that F̂ over B gives it back exactly.
             composite = composite_u8(foreground, background)
         height, width = composite.shape[:2]
         return Sample(
-            id=row.id,
+            id=record.id,
             caption=caption,
-            box=loosened(tight_box, spec.loosen_box, height, width, seed_of(spec.seed, "box", row.id)),
+            box=loosened(tight_box, spec.loosen_box, height, width, seed_of(spec.seed, "box", record.id)),
             composite=composite,
             background=background,
             foreground=foreground,

@@ -6,20 +6,28 @@ import numpy as np
 
 from bfs_model.errors import BadInput
 from bfs_model.images import LoadedImage, read_image
+from bfs_platform.data.isolated import ReadImage
 from bfs_platform.data.record import Part, Reason, Record, Reject, Row
 from bfs_platform.data.stages.fit import resized
+
+# How Python and NumPy say that memory has run out, inside `read_image`'s message.
+_NO_ROOM = ("MemoryError", "Unable to allocate")
 
 Fetch = Callable[[Part], bytes]
 
 
-def decode(row: Row, fetch: Fetch, max_pixels: int) -> Record:
-    """Read all parts of `row` through `fetch`. Raises `Reject` for anything missing, unreadable or of unequal size."""
+def decode(row: Row, fetch: Fetch, max_pixels: int, read: ReadImage = read_image, box_as_mask: bool = False) -> Record:
+    """Read all parts of `row` through `fetch` and `read`. Raises `Reject` for anything missing, unreadable or of unequal size.
+
+    With `box_as_mask` a row without a mask may have a box instead: its inside stands for the mask until a model draws the real one.
+    """
     if row.problem is not None:
         raise Reject(Reason.UNREADABLE, row.problem)
+    boxed = box_as_mask and row.box is not None and "object_mask" not in row.parts
     for role in ("composite", "object_mask"):
-        if role not in row.parts:
+        if role not in row.parts and not (boxed and role == "object_mask"):
             raise Reject(Reason.MISSING, f"the record has no {role}")
-    parts = {role: _read(role, fetch(part), max_pixels) for role, part in row.parts.items()}
+    parts = {role: _read(role, fetch(part), max_pixels, read) for role, part in row.parts.items()}
     pictures = {role: _as_role(role, image) for role, image in parts.items()}
     size = pictures["composite"].shape[:2]
     if row.same_aspect:
@@ -28,14 +36,24 @@ def decode(row: Row, fetch: Fetch, max_pixels: int) -> Record:
         if picture.shape[:2] != size:
             rule = f"{role} is {picture.shape[1]}x{picture.shape[0]}, the composite {size[1]}x{size[0]}"
             raise Reject(Reason.SIZE_MISMATCH, rule)
-    return Record(id=row.id, caption=row.caption, background=pictures.pop("background", None), **pictures)
+    if boxed:
+        pictures["object_mask"] = _filled(row.box, size)
+    return Record(row.id, row.caption, background=pictures.pop("background", None), mask_is_box=boxed, **pictures)
 
 
-def _read(role: str, data: bytes, max_pixels: int) -> LoadedImage:
+def _filled(box: tuple[int, int, int, int] | None, size: tuple[int, ...]) -> np.ndarray:
+    assert box is not None
+    mask = np.zeros(size, np.uint8)
+    x0, y0, x1, y1 = (max(0, side) for side in box)
+    mask[y0:y1, x0:x1] = 255
+    return mask
+
+
+def _read(role: str, data: bytes, max_pixels: int, read: ReadImage) -> LoadedImage:
     try:
-        return read_image(data, key=role, max_pixels=max_pixels)
+        return read(data, key=role, max_pixels=max_pixels)
     except BadInput as error:
-        too_large = "more than" in error.rule and "pixels" in error.rule
+        too_large = ("more than" in error.rule and "pixels" in error.rule) or any(words in error.rule for words in _NO_ROOM)
         raise Reject(Reason.TOO_LARGE if too_large else Reason.UNREADABLE, f"{role} {error.rule}") from None
 
 

@@ -26,25 +26,37 @@ class ClosedFormMatting:
 
     def cut_out(self, picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
         # Compiled by numba on first use: imported here, so that only processes that cut pay for it.
-        from numba import set_num_threads
-        from pymatting import estimate_alpha_cf, estimate_foreground_ml
+        from pymatting import estimate_alpha_cf
 
-        # Records are worked on side by side in processes; numba's threads would only wait for each other's cores.
-        set_num_threads(1)
+        one_thread()
         image = picture.astype(np.float64) / 255
         known = trimap(mask, self.spec)
         try:
             alpha = estimate_alpha_cf(image, known) if (known == 0.5).any() else known
         except ValueError as error:
             raise Reject(Reason.MATTING_FAILED, f"closed-form matting: {error}") from None
-        alpha = np.where(known == 0, 0, alpha)
-        colours = estimate_foreground_ml(image.astype(np.float32), alpha.astype(np.float32))
-        return np.dstack([np.clip(colours, 0, 1), alpha]).astype(np.float32)
+        return with_own_colours(image, np.where(known == 0, 0, alpha))
+
+
+def with_own_colours(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """RGB [H, W, 3] and alpha [H, W] in [0, 1] → straight RGBA float32 with the object's own colours, the old background taken out."""
+    from pymatting import estimate_foreground_ml
+
+    one_thread()
+    colours = estimate_foreground_ml(image.astype(np.float32), alpha.astype(np.float32))
+    return np.dstack([np.clip(colours, 0, 1), alpha]).astype(np.float32)
+
+
+def one_thread() -> None:
+    """Records are worked on side by side in processes; numba's threads would only wait for each other's cores."""
+    from numba import set_num_threads
+
+    set_num_threads(1)
 
 
 def matting(spec: MattingSpec) -> Matting:
-    """The provider that a recipe names."""
-    return {"closed_form": ClosedFormMatting}[spec.kind](spec)
+    """The provider that works record by record. ViTMatte is a model of the build and has cut the layers before this is asked."""
+    return ClosedFormMatting(spec)
 
 
 def trimap(mask: np.ndarray, spec: MattingSpec) -> np.ndarray:

@@ -7,7 +7,7 @@ from bfs_platform.data.spec import ShadowSpec
 
 
 class NoShadow:
-    """The ablation: layers of objects alone."""
+    """Layers as they come: of objects alone (the ablation), or with the shadow that a model of the build has drawn already."""
 
     def add_shadow(self, layer: np.ndarray, seed: int) -> np.ndarray:
         return layer
@@ -15,6 +15,6 @@ class NoShadow:
 
 def shadow(spec: ShadowSpec) -> ShadowProvider:
     """The provider that a recipe names."""
-    if spec.kind == "none":
+    if spec.kind != "procedural":
         return NoShadow()
     return ProceduralShadow(reflection_chance=spec.reflection_chance)

@@ -1,4 +1,4 @@
-"""The RGB VAE of the tabletop world and the RGBA VAE grown from it."""
+"""The RGB VAE of the tabletop world: the stand-in for Flux's."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from bfs_model import BFSPipeline, draws, encoding, rgba_vae
 from bfs_platform.train import batches
 from bfs_platform.train.networks.export import save_bundle
-from bfs_platform.train.networks.spec import RgbaVaeSpec, RgbVaeSpec
+from bfs_platform.train.networks.pixels import channels_last, edges, latent_noise
+from bfs_platform.train.networks.spec import RgbVaeSpec
 from bfs_platform.train.probes import side_by_side
 from bfs_platform.train.spec import TrainSpec
 
@@ -36,9 +37,9 @@ class RgbVaeModule(nn.Module):
 
     def forward(self, images: Tensor, weight: Tensor, noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """`images` [B, 3, H, W]; `weight` [B, 1, H, W] per pixel; `noise` like the latents."""
-        posterior = self.vae.encode(_channels_last(images)).latent_dist
+        posterior = self.vae.encode(channels_last(images)).latent_dist
         output = self.vae.decode(posterior.mean + posterior.std * noise, return_dict=False)[0]
-        terms = {"pixel": (weight * (output - images).abs()).mean() / weight.mean(), "edge": _edges(output, images)}
+        terms = {"pixel": (weight * (output - images).abs()).mean() / weight.mean(), "edge": edges(output, images)}
         terms["colour"] = F.l1_loss(_opponents(output), _opponents(images))
         terms["kl"] = rgba_vae.kl_to_standard_normal(posterior.mean, posterior.logvar)
         total = terms["pixel"] + self.settings.edge_weight * terms["edge"] + self.settings.colour_weight * terms["colour"]
@@ -74,7 +75,7 @@ class RgbVaeTask:
         weight = 1 + self.settings.object_weight * batches.masks(self.dataset, rows, "object_mask_png")
         if self.settings.crop:
             images, weight = _crops(torch.cat([images, weight], dim=1), self.settings.crop, self.spec.seed, step, ids).split([3, 1], dim=1)
-        return ids, (images, weight, _latent_noise(self.pipe.vae, images, self.spec.seed, step, ids))
+        return ids, (images, weight, latent_noise(self.pipe.vae, images, self.spec.seed, step, ids))
 
     def samples(self, weights: dict[str, Tensor]) -> "dict[str, Image.Image]":
         return {"reconstruction": side_by_side(self.dataset, "composite_png", self._decoded(weights, _NUM_PROBES))}
@@ -99,85 +100,6 @@ class RgbVaeTask:
         return encoding.to_image(vae.decode(vae.encode(images).latent_dist.mean, return_dict=False)[0])
 
 
-class RgbaVaeModule(nn.Module):
-    """Random-background reconstruction in closed form, alpha, KL, and KL to the RGB VAE on opaque images."""
-
-    def __init__(self, vae: Any, reference: Any, settings: RgbaVaeSpec) -> None:
-        super().__init__()
-        self.vae, self.reference, self.settings = vae, reference.requires_grad_(False), settings
-
-    def forward(self, layers: Tensor, noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """`layers` [B, 4, H, W] in [-1, 1], half of them opaque by choice of the batch; `noise` like the latents."""
-        posterior = self.vae.encode(_channels_last(layers)).latent_dist
-        output = self.vae.decode(posterior.mean + posterior.std * noise, return_dict=False)[0]
-        squared = rgba_vae.random_background_loss(layers, output)
-        terms = {"layer": (squared.clamp_min(0) + 1e-4).sqrt().mean(), "alpha": (output[:, 3] - layers[:, 3]).abs().mean()}
-        terms["edge"] = _edges(_on_grey(output), _on_grey(layers))
-        terms["kl"] = rgba_vae.kl_to_standard_normal(posterior.mean, posterior.logvar)
-        terms["reference"] = self._drift(layers)
-        total = terms["layer"] + self.settings.alpha_weight * terms["alpha"] + 0.5 * terms["edge"] + self.settings.kl_weight * terms["kl"]
-        return total + self.settings.reference_weight * terms["reference"], terms
-
-    def _drift(self, layers: Tensor) -> Tensor:
-        """KL to the RGB VAE's posterior on opaque images: the layers flattened on grey."""
-        flat = _on_grey(layers)
-        ours = self.vae.encode(torch.cat([flat, torch.ones_like(flat[:, :1])], dim=1)).latent_dist
-        with torch.no_grad():
-            theirs = self.reference.encode(flat).latent_dist
-        return rgba_vae.kl_to_reference(ours.mean, ours.logvar, theirs.mean, theirs.logvar.clamp_min(-6))
-
-
-class RgbaVaeTask:
-    """Fine-tune the RGBA VAE on the layers of the stage-1 set: objects with their shadows."""
-
-    def __init__(self, spec: TrainSpec, settings: RgbaVaeSpec, base: str, datasets: "Mapping[str, Dataset]") -> None:
-        self.spec, self.settings, self.base = spec, settings, base
-        self.dataset = datasets["synthetic"]
-        self.sizes = {"synthetic": len(self.dataset)}
-
-    @cached_property
-    def pipe(self) -> BFSPipeline:
-        pipe = BFSPipeline.from_pretrained(self.base)
-        pipe.register_modules(rgba_vae=rgba_vae.grow_rgba_vae(pipe.vae))
-        return pipe
-
-    @cached_property
-    def module(self) -> RgbaVaeModule:
-        return RgbaVaeModule(self.pipe.rgba_vae.requires_grad_(True), self.pipe.vae, self.settings)
-
-    def data(self, step: int) -> str:
-        return "synthetic"
-
-    def batch(self, data: str, rows: np.ndarray, step: int) -> tuple[Sequence[str], tuple[Any, ...]]:
-        ids = [str(i) for i in self.dataset.take(rows, ["id"])["id"]]
-        layers = batches.images(self.dataset, rows, "foreground_png")
-        opaque = draws.uniform([(self.spec.seed, step, i, "opaque") for i in ids]) < self.settings.opaque_probability
-        composites = batches.images(self.dataset, rows, "composite_png")
-        composites = torch.cat([composites, torch.ones_like(composites[:, :1])], dim=1)
-        layers = torch.where(opaque.view(-1, 1, 1, 1), composites, layers)
-        return ids, (layers, _latent_noise(self.pipe.vae, layers, self.spec.seed, step, ids))
-
-    @torch.no_grad()
-    def samples(self, weights: dict[str, Tensor]) -> "dict[str, Image.Image]":
-        vae = self._loaded(weights)
-        layers = batches.images(self.dataset, np.arange(min(_NUM_PROBES, len(self.dataset))), "foreground_png")
-        decoded = encoding.to_image(vae.decode(vae.encode(layers).latent_dist.mean, return_dict=False)[0])
-        return {"layers": side_by_side(self.dataset, "foreground_png", decoded)}
-
-    def export(self, weights: dict[str, Tensor], output: Path, facts: dict[str, Any]) -> Path:
-        return save_bundle(self.pipe, {"rgba_vae": self._loaded(weights)}, output, facts)
-
-    def _loaded(self, weights: dict[str, Tensor]) -> Any:
-        self.pipe.rgba_vae.load_state_dict({name.removeprefix("vae."): value for name, value in weights.items() if name.startswith("vae.")})
-        return self.pipe.rgba_vae
-
-
-def _edges(a: Tensor, b: Tensor) -> Tensor:
-    """Mean absolute error of horizontal and vertical differences: small details weigh as much as large areas."""
-    horizontal = F.l1_loss(a[..., :, 1:] - a[..., :, :-1], b[..., :, 1:] - b[..., :, :-1])
-    return horizontal + F.l1_loss(a[..., 1:, :] - a[..., :-1, :], b[..., 1:, :] - b[..., :-1, :])
-
-
 def _opponents(images: Tensor) -> Tensor:
     """Red against green and blue against yellow, in small cells. Pictures vary most in brightness, and a plain error
     learns the hues of small objects last: after thousands of steps everything is still orange or blue.
@@ -191,19 +113,3 @@ def _crops(images: Tensor, size: int, seed: int, step: int, ids: Sequence[str]) 
     y = draws.uniform([(seed, step, i, "row") for i in ids]) * (images.shape[-2] - size + 1)
     x = draws.uniform([(seed, step, i, "column") for i in ids]) * (images.shape[-1] - size + 1)
     return torch.stack([image[:, int(r) : int(r) + size, int(c) : int(c) + size] for image, r, c in zip(images, y, x, strict=True)])
-
-
-def _channels_last(images: Tensor) -> Tensor:
-    """The layout in which convolutions take half the time on a CPU; weights stay contiguous, as DeepSpeed wants them."""
-    return images.contiguous(memory_format=torch.channels_last)
-
-
-def _on_grey(layers: Tensor) -> Tensor:
-    alpha = (layers[:, 3:] + 1) / 2
-    return layers[:, :3] * alpha
-
-
-def _latent_noise(vae: Any, images: Tensor, seed: int, step: int, ids: Sequence[str]) -> Tensor:
-    factor = encoding.spatial_factor(vae)
-    shape = (vae.config.latent_channels, images.shape[-2] // factor, images.shape[-1] // factor)
-    return draws.normal([(seed, step, i, "posterior") for i in ids], shape)

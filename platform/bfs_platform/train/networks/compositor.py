@@ -11,8 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bfs_model import BFSPipeline, draws, encoding
+from bfs_model.compositing import composite
+from bfs_model.compositor import LatentCompositor
 from bfs_platform.train import batches
+from bfs_platform.train.gates import Gate, GateReport, hold_out
 from bfs_platform.train.networks.export import save_bundle
+from bfs_platform.train.networks.measures import compositor_figures
 from bfs_platform.train.networks.spec import CompositorSpec
 from bfs_platform.train.probes import side_by_side
 from bfs_platform.train.spec import TrainSpec
@@ -22,64 +26,142 @@ if TYPE_CHECKING:
 
     from bfs_platform.data.shards import Dataset
 
+_PREFIX = "compositor."
+
 
 class CompositorModule(nn.Module):
-    """‖Φ(z_F, z_B) − z_C‖₁."""
+    """‖Φ(z_F, z_B) − z_C‖₁, and the same of decoded crops: some errors of a latent show, others do not."""
 
-    def __init__(self, compositor: nn.Module) -> None:
+    def __init__(self, compositor: nn.Module, vae: Any, settings: CompositorSpec) -> None:
         super().__init__()
-        self.compositor = compositor
+        self.compositor, self.vae, self.settings = compositor, vae.requires_grad_(False), settings
 
-    def forward(self, z_fg: Tensor, z_bg: Tensor, z_comp: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        loss = F.l1_loss(self.compositor(z_fg, z_bg), z_comp)
-        return loss, {"latent": loss}
+    def forward(self, z_fg: Tensor, z_bg: Tensor, z_empty: Tensor, z_comp: Tensor, corners: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Latents [B, C, h, w]; `corners` int [B, 2]: row and column of the crop that is decoded, negative for none."""
+        output = self.compositor(z_fg, z_bg, z_empty)
+        terms = {"latent": F.l1_loss(output, z_comp)}
+        if bool((corners >= 0).any()):
+            terms["decoded"] = self._decoded(output, z_comp, corners)
+        return terms["latent"] + self.settings.decoded_weight * terms.get("decoded", 0.0), terms
+
+    def _decoded(self, output: Tensor, z_comp: Tensor, corners: Tensor) -> Tensor:
+        """Its expectation over the draw of crops is the mean over the batch, however that is split."""
+        chosen = corners[:, 0] >= 0
+        ours, theirs = (_cropped(latents[chosen], corners[chosen], self.settings.crop) for latents in (output, z_comp))
+        with torch.no_grad():
+            target = encoding.decode_latents(self.vae, theirs)
+        error = F.l1_loss(encoding.decode_latents(self.vae, ours), target)
+        return error * chosen.sum() / (self.settings.decoded_share * len(corners))
 
 
 class CompositorTask:
-    """True triplets, some of them with an empty layer over the background; noise on z_F as one-step estimates have."""
+    """True triplets; layers over backgrounds of other records; empty layers. Noise on z_F as one-step estimates have."""
 
     def __init__(self, spec: TrainSpec, settings: CompositorSpec, base: str, datasets: "Mapping[str, Dataset]") -> None:
         self.spec, self.settings, self.base = spec, settings, base
         self.dataset = datasets["synthetic"]
-        self.sizes = {"synthetic": len(self.dataset)}
+        kept, self.held_out = hold_out(datasets, "synthetic", settings.held_out)
+        self.sizes = {"synthetic": kept}
 
     @cached_property
     def pipe(self) -> BFSPipeline:
-        return BFSPipeline.from_pretrained(self.base)
+        pipe = BFSPipeline.from_pretrained(self.base)
+        if self.settings.init == "fresh" or pipe.compositor is None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(self.spec.seed)
+                channels = pipe.vae.config.latent_channels
+                fresh = LatentCompositor(channels, self.settings.width, self.settings.num_blocks, presence=True)
+            pipe.register_modules(compositor=fresh)
+        return pipe
 
     @cached_property
     def module(self) -> CompositorModule:
-        return CompositorModule(self.pipe.compositor.requires_grad_(True))
+        return CompositorModule(self.pipe.compositor.requires_grad_(True), self.pipe.vae, self.settings)
 
     @cached_property
-    def empty(self) -> Tensor:
-        """Latent [1, C, h, w] of a layer with alpha 0 everywhere."""
-        size = self.pipe.config.window_size
-        with torch.no_grad():
-            return encoding.encode_images(self.pipe.rgba_vae, torch.full((1, 4, size, size), -1.0))[0]
+    def empty(self) -> batches.EmptyLatents:
+        return batches.empty_latents(self.pipe.rgba_vae, [self.dataset])
+
+    @cached_property
+    def partners(self) -> dict[tuple[int, int], np.ndarray]:
+        """Records to train on, by the size of their pictures: whose backgrounds may stand behind which layer."""
+        return {size: rows[rows < self.sizes["synthetic"]] for size, rows in self.dataset.buckets().items()}
 
     def data(self, step: int) -> str:
         return "synthetic"
 
     def batch(self, data: str, rows: np.ndarray, step: int) -> tuple[Sequence[str], tuple[Any, ...]]:
-        batch = batches.latent_batch(self.dataset, rows, self.spec.seed, step)
-        key = (self.spec.seed, step)
-        empty = (draws.uniform([(*key, i, "empty") for i in batch.ids]) < self.settings.empty_probability).view(-1, 1, 1, 1)
-        level = draws.uniform([(*key, i, "level") for i in batch.ids]).view(-1, 1, 1, 1) * self.settings.noise
-        noise = draws.normal([(*key, i, "noise") for i in batch.ids], batch.z_fg.shape[1:])
-        z_fg = torch.where(empty, self.empty, batch.z_fg) + level * noise
-        return batch.ids, (z_fg, batch.z_bg, torch.where(empty, batch.z_bg, batch.z_comp))
+        batch = batches.latent_batch(self.dataset, rows, self.spec.seed, step, self.empty)
+        assert batch.z_empty is not None
+        keys = [(self.spec.seed, step, i) for i in batch.ids]
+        kind = draws.uniform([(*key, "kind") for key in keys])
+        empty = kind < self.settings.empty_probability
+        paired = ~empty & (kind < self.settings.empty_probability + self.settings.pair_probability)
+        z_bg, z_comp = batch.z_bg.clone(), torch.from_numpy(self.dataset.latents("z_comp_mean", rows))
+        if paired.any():
+            z_bg[paired], z_comp[paired] = self._recomposed(rows[paired.numpy()], step)
+        z_comp = torch.where(empty.view(-1, 1, 1, 1), z_bg, z_comp)
+        z_fg = torch.where(empty.view(-1, 1, 1, 1), batch.z_empty, self._near_mean(batch.z_fg, rows, keys))
+        level = draws.uniform([(*key, "level") for key in keys]).view(-1, 1, 1, 1) * self.settings.noise
+        z_fg = z_fg + level * draws.normal([(*key, "noise") for key in keys], z_fg.shape[1:])
+        corners = self._corners(keys, z_fg.shape[-2], z_fg.shape[-1])
+        return batch.ids, (z_fg, z_bg, batch.z_empty, z_comp, corners)
+
+    def _near_mean(self, z_fg: Tensor, rows: np.ndarray, keys: list[tuple[int, int, str]]) -> Tensor:
+        """Anything from the mean of the posterior to the sample `z_fg`: one-step estimates lean to the mean."""
+        mean = torch.from_numpy(self.dataset.latents("z_fg_mean", rows))
+        return torch.lerp(mean, z_fg, draws.uniform([(*key, "spread") for key in keys]).view(-1, 1, 1, 1))
+
+    def _recomposed(self, rows: np.ndarray, step: int) -> tuple[Tensor, Tensor]:
+        """z_B of other records, drawn per record, and z_C of these layers over their backgrounds."""
+        table = self.dataset.take(rows, ["id", "height", "width", "foreground_png"])
+        others = []
+        for name, height, width in zip(table["id"], table["height"], table["width"], strict=True):
+            candidates = self.partners[int(height), int(width)]
+            others.append(candidates[int(draws.uniform([(self.spec.seed, step, name, "partner")])[0] * len(candidates))])
+        backgrounds = self.dataset.take(others, ["background_png"])["background_png"]
+        pictures = [
+            encoding.to_tensor(composite(batches.decode_png(layer), batches.decode_png(background)))
+            for layer, background in zip(table["foreground_png"], backgrounds, strict=True)
+        ]
+        with torch.no_grad():
+            z_comp = encoding.encode_images(self.pipe.vae, torch.stack(pictures))[0].cpu()
+        return torch.from_numpy(self.dataset.latents("z_bg_mean", others)), z_comp
+
+    def _corners(self, keys: list[tuple[int, int, str]], height: int, width: int) -> Tensor:
+        """Where each sample is decoded [B, 2], for a share of them; −1 for the others."""
+        share = self.settings.decoded_share if self.settings.decoded_weight > 0 else 0.0
+        chosen = draws.uniform([(*key, "decoded") for key in keys]) < share
+        places = [
+            (draws.uniform([(*key, name) for key in keys]) * (max(length - self.settings.crop, 0) + 1)).long()
+            for name, length in (("row", height), ("column", width))
+        ]
+        return torch.where(chosen[:, None], torch.stack(places, dim=1), -1)
 
     @torch.no_grad()
     def samples(self, weights: dict[str, Tensor]) -> "dict[str, Image.Image]":
         self._load(weights)
-        batch = batches.latent_batch(self.dataset, np.arange(min(8, len(self.dataset))), self.spec.seed, 0)
-        decoded = encoding.decode_latents(self.pipe.vae, self.pipe.compositor(batch.z_fg, batch.z_bg))
+        batch = batches.latent_batch(self.dataset, np.arange(min(8, len(self.dataset))), self.spec.seed, 0, self.empty)
+        decoded = encoding.decode_latents(self.pipe.vae, self.pipe.compositor(batch.z_fg, batch.z_bg, batch.z_empty))
         return {"composites": side_by_side(self.dataset, "composite_png", encoding.to_image(decoded))}
+
+    def measure(self, weights: dict[str, Tensor]) -> GateReport:
+        self._load(weights)
+        figures = compositor_figures(self.pipe, self.held_out, self.spec.seed)
+        gates = {
+            "phi_gap_db": Gate(self.settings.max_gap_db, at_least=False),
+            "identity_db": Gate(self.settings.min_identity_db, at_least=True),
+        }
+        return GateReport(self.held_out.name, len(self.held_out.rows), figures, gates)
 
     def export(self, weights: dict[str, Tensor], output: Path, facts: dict[str, Any]) -> Path:
         self._load(weights)
         return save_bundle(self.pipe, {"compositor": self.pipe.compositor}, output, facts)
 
     def _load(self, weights: dict[str, Tensor]) -> None:
-        self.pipe.compositor.load_state_dict({name.removeprefix("compositor."): value for name, value in weights.items()})
+        self.pipe.compositor.load_state_dict({name.removeprefix(_PREFIX): value for name, value in weights.items()})
+
+
+def _cropped(latents: Tensor, corners: Tensor, crop: int) -> Tensor:
+    """Squares [N, C, crop, crop] out of latents, at these corners; whole sides where the latents are smaller."""
+    return torch.stack([z[:, row : row + crop, column : column + crop] for z, (row, column) in zip(latents, corners.tolist(), strict=True)])

@@ -9,12 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bfs_model import BFSPipeline, bundle, objectives
+from bfs_model import BFSPipeline, bundle, encoding, objectives
 from bfs_model.dual_branch import DualBranch
 from bfs_model.objectives import Draw, LatentBatch, Option, Step
 from bfs_model.sharing import InformationSharing
 from bfs_platform.train import batches
 from bfs_platform.train.networks.spec import SharingSpec
+from bfs_platform.train.plan.cost import flops_per_sample
+from bfs_platform.train.plan.geometry import of_configs
 from bfs_platform.train.probes import probe_sheet
 from bfs_platform.train.spec import TrainSpec
 
@@ -27,15 +29,19 @@ _PREFIX = "dual.sharing."
 
 
 class StageModule(nn.Module):
-    """The dual branch with its loss: what DeepSpeed wraps. Φ and the backbone are frozen inside it."""
+    """The dual branch with its loss: what DeepSpeed wraps. Φ and the backbone are frozen.
+
+    Φ is held, but no submodule: it is small, and stays whole and in float32 where the backbone is sharded or in bfloat16.
+    """
 
     def __init__(self, dual: DualBranch, compositor: nn.Module, guidance: float) -> None:
         super().__init__()
-        self.dual, self.compositor, self.guidance = dual, compositor.requires_grad_(False), guidance
+        self.dual, self.guidance = dual, guidance
+        self._frozen = (compositor.requires_grad_(False),)
 
     def forward(self, batch: LatentBatch, draw: Draw, option: Option) -> tuple[Tensor, dict[str, Tensor]]:
         prediction = objectives.predict(self.dual, batch, draw, self.guidance)
-        return option.loss(Step(batch, draw, prediction, self.compositor))
+        return option.loss(Step(batch, draw, prediction, self._frozen[0].to(batch.z_bg.device)))
 
 
 class SharingTask:
@@ -59,13 +65,26 @@ class SharingTask:
         pipe.sharing.requires_grad_(True)
         return StageModule(pipe.dual_branch, pipe.compositor, self.settings.guidance)
 
+    @cached_property
+    def empty(self) -> batches.EmptyLatents:
+        return batches.empty_latents(self.pipe.rgba_vae, self.datasets.values())
+
     def data(self, step: int) -> str:
         return self.option(step).data
 
     def batch(self, data: str, rows: np.ndarray, step: int) -> tuple[Sequence[str], tuple[Any, ...]]:
-        batch = batches.latent_batch(self.datasets[data], rows, self.spec.seed, step)
+        batch = batches.latent_batch(self.datasets[data], rows, self.spec.seed, step, self.empty)
         draw = Draw.for_batch(batch, self.spec.seed, step, self.settings.shared_noise)
         return batch.ids, (batch, draw, self.option(step))
+
+    def flops_per_sample(self) -> float:
+        """FLOP of one training pair, for the records of the first data set."""
+        (height, width), *_ = self.datasets[self.options[0].data].buckets()
+        factor = 2 * encoding.spatial_factor(self.pipe.vae)
+        tokens = (height // factor) * (width // factor)
+        configs = self.pipe.transformer.config, self.pipe.sharing.config
+        text_tokens = self.datasets[self.options[0].data].prompt_embeds(np.arange(1)).shape[1]
+        return flops_per_sample(of_configs(*configs, tokens, text_tokens)).step(self.spec.gradient_checkpointing)
 
     def samples(self, weights: dict[str, Tensor]) -> "dict[str, Image.Image]":
         dataset = self.datasets[self.options[0].data]
@@ -75,8 +94,11 @@ class SharingTask:
         return bundle.save_model(self._with(weights), output / bundle.MODEL, bundle.root_of(self.base), facts)
 
     def _with(self, weights: dict[str, Tensor]) -> BFSPipeline:
-        """A pipeline that holds these weights. Under ZeRO-3 the one in training holds only its shards, so another is loaded."""
-        pipe = self.pipe if self.spec.zero.stage < 3 else _pipeline(self.base, self.settings, self.spec.seed)
+        """A pipeline that holds these weights. The one in training holds shards under ZeRO-3, and rounded weights in bfloat16:
+        another is loaded then.
+        """
+        whole = self.spec.zero.stage < 3 and not self.spec.zero.bf16
+        pipe = self.pipe if whole else _pipeline(self.base, self.settings, self.spec.seed)
         own = {name.removeprefix(_PREFIX): value for name, value in weights.items()}
         if pipe is not self.pipe:
             pipe.sharing.load_state_dict(own)

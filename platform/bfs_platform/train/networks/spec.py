@@ -53,21 +53,95 @@ class BackboneSpec(Spec):
 
 
 class RgbaVaeSpec(Spec):
-    """The RGBA VAE, grown from the RGB VAE of the base."""
+    """The RGBA VAE. `init`: `fresh`ly grown from the RGB VAE of the base, or the one that the base brings.
+
+    Loss: `kl_weight` and `reference_weight` of the KL to N(0, I) and to the RGB VAE on opaque images; `empty_weight` and
+    `alpha_margin` of `bfs_model.rgba_vae.alpha_loss`; `perceptual` distance over black and white, its LPIPS weights in
+    `perceptual_folder`. `opaque_probability`: how often a whole picture takes the place of a layer.
+    `held_out`: records to measure on, and what they must show for the gates to pass (`measures.rgba_figures`).
+    """
 
     kind: Literal["rgba_vae"] = "rgba_vae"
+    init: Literal["fresh", "base"] = "fresh"
     kl_weight: Weight = 1e-6
     reference_weight: Weight = 1e-2
     alpha_weight: Weight = 1.0
+    empty_weight: Weight = 2.0
+    alpha_margin: Weight = 0.05
+    edge_weight: Weight = 0.5
+    perceptual: Literal["none", "gradients", "lpips"] = "none"
+    perceptual_weight: Weight = 0.5
+    perceptual_folder: str = ""
     opaque_probability: Share = 0.3
+    held_out: Annotated[int, Field(ge=1)] = 64
+    min_psnr_db: Weight = 32.0
+    max_alpha_mae_low: Weight = 0.05
+    max_alpha_mae_high: Weight = 0.03
+    max_empty_alpha: Weight = 0.001
+    max_drift: Weight = 0.05
 
 
 class CompositorSpec(Spec):
-    """Φ of Eq. 7. `noise` is the largest noise put on z_F: during training of BFS, Φ sees one-step estimates."""
+    """Φ of Eq. 7. `init`: `fresh` of `width` and `num_blocks`, or the one that the base brings.
+
+    `noise` is the largest noise put on z_F: during training of BFS, Φ sees one-step estimates. `empty_probability` and
+    `pair_probability`: how often the layer is empty, or stands over the background of another record. `decoded_weight` of the
+    error after decoding, of crops of `crop`×`crop` latents, in a share of the samples.
+    `held_out`: records to measure on, and what they must show for the gates to pass (`measures.compositor_figures`).
+    """
 
     kind: Literal["compositor"] = "compositor"
+    init: Literal["fresh", "base"] = "fresh"
+    width: Annotated[int, Field(ge=8, multiple_of=8)] = 192
+    num_blocks: Annotated[int, Field(ge=1)] = 10
     noise: Weight = 0.2
     empty_probability: Share = 0.1
+    pair_probability: Share = 0.3
+    decoded_weight: Weight = 0.1
+    decoded_share: Annotated[float, Field(gt=0, le=1)] = 0.25
+    crop: Annotated[int, Field(ge=2)] = 8
+    held_out: Annotated[int, Field(ge=1)] = 64
+    max_gap_db: Weight = 1.5
+    min_identity_db: Weight = 45.0
 
 
-Network = Annotated[SharingSpec | RgbVaeSpec | BackboneSpec | RgbaVaeSpec | CompositorSpec, Field(discriminator="kind")]
+class RecogniserSpec(Spec):
+    """The classifier of shapes and colours for evaluation. `jitter`: how far crops are moved and scaled, as a share of the box."""
+
+    kind: Literal["recogniser"] = "recogniser"
+    jitter: Share = 0.16
+    label_smoothing: Share = 0.05
+
+
+class ReferenceSpec(Spec):
+    """The reference encoder of the tabletop world: the stand-in for Flux-Redux.
+
+    `patch_size`, `hidden_size`, `num_layers` of its SigLIP tower, which makes as many tokens as the text has.
+    `whole_probability`: how often an object is shown with what stands around it. `jitter`: how far it is off the middle.
+    """
+
+    kind: Literal["reference"] = "reference"
+    patch_size: Annotated[int, Field(ge=4)] = 16
+    hidden_size: Annotated[int, Field(ge=16, multiple_of=16)] = 128
+    num_layers: Annotated[int, Field(ge=1)] = 4
+    whole_probability: Share = 0.3
+    jitter: Share = 0.06
+
+
+class ShadowNetworkSpec(Spec):
+    """The shadow generation network of `bfs_model.shadow_network`. `num_steps`: how many it draws in afterwards.
+
+    `white_probability`: how often the object stands over white instead of in its scene.
+    """
+
+    kind: Literal["shadow"] = "shadow"
+    rank: Annotated[int, Field(ge=1)] = 256
+    guidance: float = 3.5
+    num_steps: Annotated[int, Field(ge=1)] = 28
+    white_probability: Share = 0.5
+
+
+Network = Annotated[
+    SharingSpec | RgbVaeSpec | BackboneSpec | RgbaVaeSpec | CompositorSpec | RecogniserSpec | ReferenceSpec | ShadowNetworkSpec,
+    Field(discriminator="kind"),
+]

@@ -1,0 +1,90 @@
+"""From the name of a model to a pipeline: bundle, trained model, or FLUX.1-Fill; precision and memory mode included."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
+
+from bfs_model import bundle, flux_fill, integrity, licence, memory
+from bfs_model.encoding import spatial_factor
+from bfs_model.errors import BadInput
+
+_SETTINGS = ("window_size", "default_steps", "guidance_scale", "alpha_floor")
+
+
+@dataclass(frozen=True)
+class Loader:
+    """How a pipeline is to be loaded. `pipeline` is its class, `load_layout` diffusers' own loader of that class."""
+
+    pipeline: Any
+    load_layout: Callable[..., Any]
+    dtype: torch.dtype | None
+    accept_flux_licence: bool
+    sharing_settings: dict[str, Any] | None
+
+    def load(self, name: str | Path, given: dict[str, Any]) -> Any:
+        """Load `name`; `given` components and settings are used in place of its own. See `BFSPipeline.from_pretrained`."""
+        path = bundle.locate(name, self.accept_flux_licence)
+        if bundle.is_foreign(path):
+            return self._flux_fill(name, path, given)
+        manifest = integrity.verify(path)
+        if manifest["kind"] == bundle.MODEL:
+            pipe = self._model(name, path, manifest, given)
+        elif manifest["kind"] == bundle.BUNDLE:
+            with no_progress_bars():
+                precision = self._precisions(path)
+                pipe = self.load_layout(str(path), use_safetensors=True, local_files_only=True, dtype=precision, **given)
+        else:
+            raise BadInput("model", name, f"is a {manifest['kind']}", "give a bundle or a model")
+        pipe.source = f"{name}@{manifest['content_hash'][:12]}"
+        return pipe
+
+    def _flux_fill(self, name: str | Path, path: Path, given: dict[str, Any]) -> Any:
+        licence.check_flux(name, self.accept_flux_licence)
+        settings = {key: given[key] for key in _SETTINGS if key in given}
+        parts = {key: value for key, value in given.items() if key not in settings}
+        with no_progress_bars():
+            parts = flux_fill.load_parts(path, self.dtype, self.sharing_settings, parts)
+        size, cell = settings.get("window_size", flux_fill.WINDOW_SIZE), 2 * spatial_factor(parts["vae"])
+        if size < cell or size % cell:
+            raise BadInput("window_size", size, f"is not a multiple of {cell}", f"use {max(size // cell, 1) * cell}")
+        pipe = self.pipeline(**parts, **settings)
+        pipe.source = str(name)
+        return pipe
+
+    def _model(self, name: str | Path, path: Path, manifest: dict[str, Any], given: dict[str, Any]) -> Any:
+        if "licence" in manifest["body"]["base"]:
+            licence.check_flux(name, self.accept_flux_licence)  # before its base is read and hashed
+        pipe = self.load(bundle.base_of(path, manifest, self.accept_flux_licence), given)
+        for part in bundle.TRAINED_PARTS:
+            if (path / part).is_dir():
+                module = type(getattr(pipe, part)).from_pretrained(path / part, use_safetensors=True, dtype=torch.float32)
+                pipe.register_modules(**{part: module.to(pipe.device).eval()})
+        return pipe
+
+    def _precisions(self, path: Path) -> Any:
+        """Weights may be stored in half precision to save space; without a wish they are loaded as float32."""
+        if self.dtype in (None, torch.float32):
+            return torch.float32
+        index = json.loads((path / "model_index.json").read_text(encoding="utf-8"))
+        return {part: dtype for part, dtype in memory.precisions(self.dtype).items() if part == "default" or part in index}
+
+
+@contextmanager
+def no_progress_bars() -> Iterator[None]:
+    """Loading a local folder takes less time than drawing the libraries' bars."""
+    shown = [(m, m.is_progress_bar_enabled()) for m in (diffusers_logging, transformers_logging)]
+    for module, _ in shown:
+        module.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for module, enabled in shown:
+            if enabled:
+                module.enable_progress_bar()

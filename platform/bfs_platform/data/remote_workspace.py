@@ -1,0 +1,127 @@
+"""A build that grows on an object store.
+
+Stores have no rename and no lock, but a put is atomic. So shards are put at their final keys, which nobody takes for a dataset
+as long as there is no manifest; receipts lie under `.building/`; the manifest, put last, is the commit. A dataset that is
+committed is never replaced by another one: readers of the first would find the second's shards under their manifest.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from bfs_model import integrity
+from bfs_model.errors import BadInput
+from bfs_platform.data.plan import Unit
+from bfs_platform.data.shard_file import shard_bytes, shard_name
+from bfs_platform.data.workspace import REJECTS, Receipt
+from bfs_platform.storage.manifests import put_manifest
+from bfs_platform.storage.path import RemotePath, Status
+
+
+class RemoteWorkspace:
+    """The growing dataset at the prefix `output`; the same operations as `Workspace`."""
+
+    def __init__(self, output: RemotePath) -> None:
+        self.output = output
+        self.root = output / ".building"
+        self._entries: list[dict[str, Any]] = []
+
+    @contextmanager
+    def locked(self, owner: str) -> Iterator[None]:
+        """Take the prefix for the build `owner` (a digest of what it makes). Two runs of one build may overlap: they put equal bytes.
+
+        Raises `BadInput` when another build, running or stopped, has it.
+        """
+        claim = self.root / "build.json"
+        try:
+            held = json.loads(claim.read_bytes())["owner"]
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            held = None
+        if held not in (None, owner):
+            remedy = f"give that one's recipe and input, choose another prefix, or delete everything below {self.output}"
+            raise BadInput("output", self.output, "holds the unfinished work of another build", remedy)
+        claim.write_bytes(json.dumps({"owner": owner}).encode())
+        yield
+
+    def part(self, shard: int) -> RemotePath:
+        """The object of a shard."""
+        return self.output / shard_name(shard)
+
+    def write_part(self, table: pa.Table, shard: int) -> tuple[str, int]:
+        """Put a shard. Returns its sha256 and size."""
+        data, digest = shard_bytes(table)
+        self.part(shard).write_bytes(data)
+        return digest, len(data)
+
+    def store(self, receipt: Receipt) -> None:
+        """Put a receipt, after its shard."""
+        (self.root / "receipts" / f"{receipt.shard:05d}.json").write_bytes(json.dumps(asdict(receipt), ensure_ascii=False).encode())
+
+    def receipt_of(self, unit: Unit) -> Receipt | None:
+        """The valid receipt of `unit`: same key, and the shard it names is there with its size. None otherwise.
+
+        The store itself keeps objects from rotting; readers check sha256.
+        """
+        if f".building/receipts/{unit.shard:05d}.json" not in self._found:
+            return None
+        try:
+            receipt = Receipt(**json.loads((self.root / "receipts" / f"{unit.shard:05d}.json").read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return None
+        status = self._found.get(shard_name(unit.shard))
+        whole = receipt.sha256 is None or (status is not None and status.st_size == receipt.num_bytes)
+        return receipt if receipt.key == unit.key and whole else None
+
+    def write_rejects(self, data: bytes) -> RemotePath:
+        """Put the list of rejects and return its place."""
+        (self.output / REJECTS).write_bytes(data)
+        self._entries.append(_entry(REJECTS, data))
+        return self.output / REJECTS
+
+    def assemble(self, receipts: Sequence[Receipt], kept: dict[int, list[str]]) -> None:
+        """Drop near-copies, shard by shard. A run that is stopped here makes the shards anew that it has cut."""
+        for receipt in receipts:
+            ids, part = kept[receipt.shard], self.part(receipt.shard)
+            if len(ids) == len(receipt.records) and receipt.sha256 is not None:
+                self._entries.append({"path": shard_name(receipt.shard), "bytes": receipt.num_bytes, "sha256": receipt.sha256})
+            elif ids:
+                table = pq.read_table(pa.BufferReader(part.read_bytes()), page_checksum_verification=True)
+                sha256, num_bytes = self.write_part(table.filter(pc.is_in(table["id"], pa.array(ids, pa.string()))), receipt.shard)
+                self._entries.append({"path": shard_name(receipt.shard), "bytes": num_bytes, "sha256": sha256})
+
+    def commit(self, kind: str, body: dict[str, Any], notes: dict[str, Any]) -> RemotePath:
+        """Remove what does not belong to the dataset, put the manifest, clear the rest away."""
+        listed = {entry["path"] for entry in self._entries}
+        for name in self.output.files():
+            if name not in listed and name.startswith("shards/"):
+                (self.output / name).unlink(missing_ok=True)
+        manifest = put_manifest(self.output, kind, body, self._entries, notes)
+        self.remove()
+        return manifest
+
+    def remove(self) -> None:
+        """Clear receipts and claim away."""
+        for name in self.root.files():
+            (self.root / name).unlink(missing_ok=True)
+
+    @cached_property
+    def _found(self) -> dict[str, Status]:
+        return self.output.files()
+
+
+def _entry(path: str, data: bytes) -> dict[str, Any]:
+    import hashlib
+
+    return {"path": path, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def retract(output: RemotePath) -> None:
+    """Take a damaged dataset's manifest away, so that nobody reads it while it is made again."""
+    (output / integrity.MANIFEST).unlink(missing_ok=True)

@@ -1,0 +1,131 @@
+"""The RGBA VAE, grown from the RGB VAE of the base and fine-tuned on layers."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bfs_model import BFSPipeline, draws, encoding, rgba_vae
+from bfs_model.perceptual import Lpips, MultiScaleGradients, Perceptual
+from bfs_platform.train import batches
+from bfs_platform.train.gates import Gate, GateReport, hold_out
+from bfs_platform.train.networks.export import save_bundle
+from bfs_platform.train.networks.measures import rgba_figures
+from bfs_platform.train.networks.pixels import channels_last, edges, latent_noise
+from bfs_platform.train.networks.spec import RgbaVaeSpec
+from bfs_platform.train.probes import side_by_side
+from bfs_platform.train.spec import TrainSpec
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from bfs_platform.data.shards import Dataset
+
+_NUM_PROBES = 8
+_PREFIX = "vae."
+
+
+class RgbaVaeModule(nn.Module):
+    """Random-background reconstruction in closed form, alpha, edges, perception, KL, and KL to the RGB VAE on opaque images."""
+
+    def __init__(self, vae: Any, reference: Any, settings: RgbaVaeSpec, perceptual: Perceptual | None = None) -> None:
+        super().__init__()
+        self.vae, self.reference, self.settings = vae, reference.requires_grad_(False), settings
+        self.perceptual = perceptual
+
+    def forward(self, layers: Tensor, noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """`layers` [B, 4, H, W] in [-1, 1], some of them opaque by choice of the batch; `noise` like the latents."""
+        s = self.settings
+        posterior = self.vae.encode(channels_last(layers)).latent_dist
+        decoded = self.vae.decode(posterior.mean + posterior.std * noise, return_dict=False)[0]
+        output = rgba_vae.clipped_alpha(decoded)
+        squared = rgba_vae.random_background_loss(layers, output)
+        terms = {"layer": (squared.clamp_min(0) + 1e-4).sqrt().mean()}
+        terms["alpha"] = rgba_vae.alpha_loss(layers[:, 3], decoded[:, 3], s.empty_weight, s.alpha_margin)
+        terms["edge"] = edges(rgba_vae.over_colour(output, 0), rgba_vae.over_colour(layers, 0))
+        terms["kl"] = rgba_vae.kl_to_standard_normal(posterior.mean, posterior.logvar)
+        terms["reference"] = self._drift(layers)
+        weights = {"alpha": s.alpha_weight, "edge": s.edge_weight, "kl": s.kl_weight, "reference": s.reference_weight}
+        if self.perceptual is not None:
+            terms["perceptual"] = self._perceptual(output, layers, self.perceptual)
+            weights["perceptual"] = s.perceptual_weight
+        return terms["layer"] + torch.stack([weight * terms[name] for name, weight in weights.items()]).sum(), terms
+
+    def _drift(self, layers: Tensor) -> Tensor:
+        """KL to the RGB VAE's posterior on opaque images: the layers flattened on grey."""
+        flat = rgba_vae.over_colour(layers, 0)
+        ours = self.vae.encode(torch.cat([flat, torch.ones_like(flat[:, :1])], dim=1)).latent_dist
+        with torch.no_grad():
+            theirs = self.reference.encode(flat).latent_dist
+        return rgba_vae.kl_to_reference(ours.mean, ours.logvar, theirs.mean, theirs.logvar.clamp_min(-6))
+
+    def _perceptual(self, output: Tensor, layers: Tensor, distance: Perceptual) -> Tensor:
+        """Mean over a black and a white background (AlphaVAE)."""
+        return torch.stack([distance(rgba_vae.over_colour(output, c), rgba_vae.over_colour(layers, c)) for c in (-1, 1)]).mean()
+
+
+class RgbaVaeTask:
+    """Fine-tune the RGBA VAE on the layers of the stage-1 set: objects with their shadows."""
+
+    def __init__(self, spec: TrainSpec, settings: RgbaVaeSpec, base: str, datasets: "Mapping[str, Dataset]") -> None:
+        self.spec, self.settings, self.base = spec, settings, base
+        self.dataset = datasets["synthetic"]
+        kept, self.held_out = hold_out(datasets, "synthetic", settings.held_out)
+        self.sizes = {"synthetic": kept}
+
+    @cached_property
+    def pipe(self) -> BFSPipeline:
+        pipe = BFSPipeline.from_pretrained(self.base)
+        if self.settings.init == "fresh":
+            pipe.register_modules(rgba_vae=rgba_vae.grow_rgba_vae(pipe.vae))
+        return pipe
+
+    @cached_property
+    def module(self) -> RgbaVaeModule:
+        return RgbaVaeModule(self.pipe.rgba_vae.requires_grad_(True), self.pipe.vae, self.settings, perceptual_of(self.settings))
+
+    def data(self, step: int) -> str:
+        return "synthetic"
+
+    def batch(self, data: str, rows: np.ndarray, step: int) -> tuple[Sequence[str], tuple[Any, ...]]:
+        ids = [str(i) for i in self.dataset.take(rows, ["id"])["id"]]
+        layers = batches.images(self.dataset, rows, "foreground_png")
+        opaque = draws.uniform([(self.spec.seed, step, i, "opaque") for i in ids]) < self.settings.opaque_probability
+        composites = batches.images(self.dataset, rows, "composite_png")
+        composites = torch.cat([composites, torch.ones_like(composites[:, :1])], dim=1)
+        layers = torch.where(opaque.view(-1, 1, 1, 1), composites, layers)
+        return ids, (layers, latent_noise(self.pipe.vae, layers, self.spec.seed, step, ids))
+
+    @torch.no_grad()
+    def samples(self, weights: dict[str, Tensor]) -> "dict[str, Image.Image]":
+        vae = self._loaded(weights)
+        layers = batches.images(self.dataset, np.arange(min(_NUM_PROBES, len(self.dataset))), "foreground_png")
+        decoded = encoding.to_image(vae.decode(vae.encode(layers).latent_dist.mean, return_dict=False)[0])
+        return {"layers": side_by_side(self.dataset, "foreground_png", decoded)}
+
+    def measure(self, weights: dict[str, Tensor]) -> GateReport:
+        s, figures = self.settings, rgba_figures(self._loaded(weights), self.pipe.vae, self.held_out)
+        limits = {"alpha_mae_low": s.max_alpha_mae_low, "alpha_mae_high": s.max_alpha_mae_high, "empty_alpha": s.max_empty_alpha}
+        limits |= {"drift_mean": s.max_drift, "drift_std": s.max_drift}
+        gates = {name: Gate(limit, at_least=False) for name, limit in limits.items()}
+        gates["psnr_db"] = Gate(s.min_psnr_db, at_least=True)
+        return GateReport(self.held_out.name, len(self.held_out.rows), figures, gates)
+
+    def export(self, weights: dict[str, Tensor], output: Path, facts: dict[str, Any]) -> Path:
+        return save_bundle(self.pipe, {"rgba_vae": self._loaded(weights)}, output, facts)
+
+    def _loaded(self, weights: dict[str, Tensor]) -> Any:
+        own = {name.removeprefix(_PREFIX): value for name, value in weights.items() if name.startswith(_PREFIX)}
+        self.pipe.rgba_vae.load_state_dict(own)
+        return self.pipe.rgba_vae
+
+
+def perceptual_of(settings: RgbaVaeSpec) -> Perceptual | None:
+    """The perceptual distance that the settings name. Raises `BadInput` when its weights are not there."""
+    if settings.perceptual == "lpips":
+        return Lpips.from_folder(settings.perceptual_folder)
+    return MultiScaleGradients() if settings.perceptual == "gradients" else None

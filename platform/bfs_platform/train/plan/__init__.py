@@ -1,0 +1,1 @@
+"""What a training run will need: memory, seconds, days and money, from the geometry of the model."""

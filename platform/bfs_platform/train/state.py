@@ -1,0 +1,141 @@
+"""The state of a training run, by parameter name: float32 masters and both moments of AdamW, in safetensors.
+
+DeepSpeed's own checkpoints are pickles of one ZeRO stage at one world size. Here every rank writes whole parameters, those
+that it owns by position, and reads whichever elements its shard needs, so that a run continues bitwise at the same world
+size and stage, and at another one too. What is trained is small (LoRAs and mixers); the frozen base is never written.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+MASTER, MOMENTS, UPDATES = "master", ("exp_avg", "exp_avg_sq"), "updates"
+
+
+def trainable(engine: Any) -> list[tuple[str, nn.Parameter]]:
+    """Name and parameter of everything that is optimised, in the module's order."""
+    return [(name, p) for name, p in engine.module.named_parameters() if p.requires_grad]
+
+
+def save(engine: Any, directory: Path, num_updates: int) -> None:
+    """Write this rank's share of the state. A collective call: all ranks gather each parameter in turn, its owner keeps it.
+
+    Raises: `OSError` when the disk is full or fails; the ranks have met by then, so the caller can let them agree on it.
+    """
+    rank, world_size = _place()
+    tensors = {UPDATES: torch.tensor(num_updates)} if rank == 0 else {}
+    for position, (name, parameter) in enumerate(trainable(engine)):
+        for key in (MASTER, *MOMENTS):
+            full = _full(engine, parameter, key)
+            if position % world_size == rank:
+                tensors[f"{key}/{name}"] = full
+    save_file(tensors, directory / f"state-{rank:05d}-of-{world_size:05d}.safetensors")
+
+
+def load(engine: Any, directory: Path) -> None:
+    """Restore what `save` wrote, at any world size and ZeRO stage. The caller has verified the directory.
+
+    Raises: `RuntimeError` when the state is not that of the engine's trainable parameters.
+    """
+    parts = _Parts(directory)
+    parameters = trainable(engine)
+    expected = {f"{key}/{name}" for name, _ in parameters for key in (MASTER, *MOMENTS)}
+    if expected | {UPDATES} != parts.names:
+        odd = sorted((expected | {UPDATES}) ^ parts.names)[:3]
+        raise RuntimeError(f"{directory} holds the state of other parameters: {', '.join(odd)}")
+    _allocate_moments(engine, parts.read(UPDATES))
+    for name, parameter in parameters:
+        for key in (MASTER, *MOMENTS):
+            _put(engine, parameter, key, parts.read(f"{key}/{name}"))
+    _spread(engine)
+
+
+def masters(engine: Any) -> dict[str, Tensor]:
+    """Full trainable weights in float32 on the CPU, the same on every rank. A collective call."""
+    return {name: _full(engine, parameter, MASTER) for name, parameter in trainable(engine)}
+
+
+class _Parts:
+    """Tensors of all files of a state, read one at a time."""
+
+    def __init__(self, directory: Path) -> None:
+        self._files: dict[str, Any] = {}
+        for path in sorted(directory.glob("state-*.safetensors")):
+            file = safe_open(path, "pt")
+            self._files |= dict.fromkeys(file.keys(), file)
+        self.names = set(self._files)
+
+    def read(self, name: str) -> Tensor:
+        return self._files[name].get_tensor(name)
+
+
+def _full(engine: Any, parameter: nn.Parameter, key: str) -> Tensor:
+    """The whole tensor of one parameter, on the CPU; zeros for moments before the first update."""
+    from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
+
+    if not _is_sharded(parameter):
+        own = engine.optimizer.state.get(parameter, {})
+        full = parameter.data if key == MASTER else own.get(key, torch.zeros_like(parameter))
+    elif key == MASTER:
+        full = safe_get_full_fp32_param(parameter)
+    else:
+        full = safe_get_full_optimizer_state(parameter, key)
+    return full.detach().float().cpu().clone()
+
+
+def _put(engine: Any, parameter: Any, key: str, value: Tensor) -> None:
+    """Copy this rank's elements of a whole tensor to where its optimizer keeps them."""
+    if hasattr(parameter, "ds_id"):
+        shard = parameter.ds_tensor.numel()
+        padded = torch.nn.functional.pad(value.flatten(), (0, shard * _place()[1] - value.numel()))
+        own = padded.narrow(0, shard * _place()[0], shard)
+        parameter._z3_optimizer.set_local_hp_param(own, parameter, None if key == MASTER else key)
+    elif hasattr(parameter, "_hp_mapping"):
+        parameter.set_full_hp_param(value, None if key == MASTER else key)
+    else:
+        target = parameter.data if key == MASTER else engine.optimizer.state[parameter][key]
+        target.copy_(value.view_as(target))
+
+
+def _allocate_moments(engine: Any, num_updates: Tensor) -> None:
+    """AdamW makes its state at the first update; a restored one must be there before."""
+    optimizer = getattr(engine.optimizer, "optimizer", engine.optimizer)
+    for flat in _flat_masters(engine):
+        optimizer.state[flat] = {"step": num_updates.float(), **{key: torch.zeros_like(flat) for key in MOMENTS}}
+    if hasattr(engine.optimizer, "_lazy_init_hp_params_optimizer_state"):
+        engine.optimizer._lazy_init_hp_params_optimizer_state()
+
+
+def _flat_masters(engine: Any) -> Iterator[Tensor]:
+    """What AdamW itself optimises: parameters, or this rank's flat float32 partitions of them."""
+    for name in ("fp32_partitioned_groups_flat", "single_partition_of_fp32_groups", "fp32_groups_flat_partition"):
+        if hasattr(engine.optimizer, name):
+            yield from getattr(engine.optimizer, name)
+            return
+    for group in engine.optimizer.param_groups:
+        yield from group["params"]
+
+
+def _spread(engine: Any) -> None:
+    """Give the weights that the forward pass reads the values of the restored masters, on all ranks."""
+    optimizer = engine.optimizer
+    if hasattr(optimizer, "update_lp_params"):
+        optimizer.update_lp_params()
+    elif hasattr(optimizer, "fp16_partitioned_groups_flat"):
+        for low, high in zip(optimizer.fp16_partitioned_groups_flat, optimizer.fp32_partitioned_groups_flat, strict=True):
+            low.data.copy_(high.data)
+
+
+def _is_sharded(parameter: nn.Parameter) -> bool:
+    return hasattr(parameter, "ds_id") or hasattr(parameter, "_hp_mapping")
+
+
+def _place() -> tuple[int, int]:
+    """Rank and world size."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)

@@ -1,0 +1,55 @@
+"""The Grafana dashboard asks for metrics that the code exports, all of training's among them."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bfs_platform.train.gauges import GAUGES
+from bfs_serve.metrics import ServiceMetrics
+
+_WORD = re.compile(r"\b(?:ray_)?bfs_[a-z0-9_]+\b")
+
+
+@pytest.fixture(scope="module")
+def dashboard(repo_root: Path) -> dict[str, Any]:
+    """The dashboard as it is imported."""
+    return dict(json.loads((repo_root / "infra" / "grafana" / "bfs.json").read_text(encoding="utf-8")))
+
+
+def _queries(dashboard: dict[str, Any]) -> list[str]:
+    variables = [variable["query"] for variable in dashboard["templating"]["list"] if variable["type"] == "query"]
+    return [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])] + variables
+
+
+def _exported() -> set[str]:
+    training = {f"ray_{name}" for name, _ in GAUGES.values()}
+    text = ServiceMetrics().text().decode()
+    service = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
+    histograms = {f"{name}_bucket" for name in re.findall(r"^# TYPE (\S+) histogram", text, re.MULTILINE)}
+    return training | service | histograms
+
+
+def test_every_metric_of_the_dashboard_is_exported(dashboard: dict[str, Any]) -> None:
+    """A renamed metric would leave an empty panel that nobody notices."""
+    asked = {name for query in _queries(dashboard) for name in _WORD.findall(query)}
+    assert len(asked) > 15 and asked <= _exported(), asked - _exported()
+
+
+def test_every_gauge_of_training_is_shown(dashboard: dict[str, Any]) -> None:
+    """What training exports stands in some panel."""
+    asked = {name for query in _queries(dashboard) for name in _WORD.findall(query)}
+    assert {f"ray_{name}" for name, _ in GAUGES.values()} <= asked
+
+
+def test_panels_do_not_overlap(dashboard: dict[str, Any]) -> None:
+    """Each cell of Grafana's grid of 24 columns belongs to one panel, and ids are unique."""
+    cells: set[tuple[int, int]] = set()
+    for panel in dashboard["panels"]:
+        p = panel["gridPos"]
+        own = {(x, y) for x in range(p["x"], p["x"] + p["w"]) for y in range(p["y"], p["y"] + p["h"])}
+        assert p["x"] + p["w"] <= 24 and not own & cells
+        cells |= own
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
