@@ -92,7 +92,7 @@ def read_image(source: Source, *, key: str = "image", max_pixels: int = MAX_PIXE
         raise BadInput(key, shown, rule, "scale it down")
     if image.width * image.height == 0:
         raise BadInput(key, shown, "has no pixels", _CURE)
-    if image.format != "MPO" and getattr(image, "n_frames", 1) != 1:
+    if image.format != "MPO" and _num_frames(image, key, shown) != 1:
         raise BadInput(key, shown, "holds more than one frame", _CURE)
     try:
         image.load()
@@ -187,6 +187,14 @@ def _open(data: bytes, key: str, shown: str) -> Image.Image:
         raise BadInput(key, shown, "is not a PNG, JPEG, WebP or TIFF picture", _CURE) from None
     except Image.DecompressionBombError:
         raise BadInput(key, shown, f"has far more than {Image.MAX_IMAGE_PIXELS:,} pixels", "scale it down") from None
+    except Exception as error:  # see read_image
+        raise BadInput(key, shown, f"cannot be decoded ({_one_line(error)})", "save it again in an image editor") from None
+
+
+def _num_frames(image: Image.Image, key: str, shown: str) -> int:
+    """How many pictures the file holds: a TIFF is followed from directory to directory to know."""
+    try:
+        return int(getattr(image, "n_frames", 1))
     except Exception as error:  # see read_image
         raise BadInput(key, shown, f"cannot be decoded ({_one_line(error)})", "save it again in an image editor") from None
 

@@ -15,8 +15,8 @@ from bfs_model.errors import BadInput
 
 
 @contextmanager
-def joint_guidance(pipe: Any, weight: float | int) -> Iterator[None]:
-    """Guide every step that `pipe` takes inside. Raises `BadInput` for a weight that is none, or with a step cache."""
+def joint_guidance(pipe: Any, weight: Any) -> Iterator[None]:
+    """Guide every step that `pipe` takes inside. Raises `BadInput` for a weight below 0 or none at all, and with a step cache."""
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight) or weight < 0:
         raise BadInput("joint_guidance", weight, "is not a weight", "0 is none, 0.5 already much")
     if weight == 0:

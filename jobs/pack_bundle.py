@@ -10,10 +10,11 @@ def main() -> Path:
     parser = JobParser(description=__doc__)
     parser.add_argument("--model", required=True, help="a model folder, or the output of a training job")
     parser.add_argument("--output", required=True, type=Path, help="directory of the bundle; a committed one is replaced")
+    parser.add_argument("--reference", help="a bundle whose reference encoder goes in as well (jobs/train_reference.py)")
     arguments = parser.parse_args()
     from bfs_platform.train.pack import pack
 
-    return pack(arguments.model, arguments.output)
+    return pack(arguments.model, arguments.output, arguments.reference)
 
 
 if __name__ == "__main__":

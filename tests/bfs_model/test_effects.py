@@ -76,6 +76,13 @@ def test_the_object_is_separated_from_its_shadow(colour: tuple[int, int, int]) -
     assert edge.any() and np.abs(thing[edge, :3].astype(int) - colour).max() <= 40, "no shadow in the object's soft edge"
 
 
+def test_an_object_without_effects_has_none() -> None:
+    """Its soft edge is its own: no trace of a level is left under it."""
+    rgba = soft_disc(shadow=0)
+    effects, thing = split(rgba, BOX)
+    assert not effects[..., 3].any() and np.array_equal(thing, rgba)
+
+
 def test_a_black_contact_shadow_is_no_object() -> None:
     """As opaque as the object, touching it and inside the box: its colour tells."""
     rgba = soft_disc()

@@ -22,9 +22,9 @@ from bfs_platform.train.spec import TrainSpec
 
 NUM_RECORDS = 11
 NAMES = {1: "synthetic", 2: "natural"}
-# A recipe made short. The rate is high, so that six steps move the weights far beyond rounding.
+# A recipe made short. The rate is high, so that four steps move the weights far beyond rounding.
 SHORT = (
-    "num_steps=6",
+    "num_steps=4",
     "batch_size=4",
     "micro_batch_size=2",
     "checkpoint.every_steps=2",

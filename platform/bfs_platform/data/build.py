@@ -10,6 +10,7 @@ from bfs_model.errors import BadInput
 from bfs_platform.data.encode import UNUSED
 from bfs_platform.data.finish import KIND, AnyWorkspace, BuildFailed, check_reject_rate, commit, reject_lines, workspace_of
 from bfs_platform.data.models.base import identities
+from bfs_platform.data.pace import Pace
 from bfs_platform.data.plan import Plan, Unit, build_identity, list_rows, make_plan
 from bfs_platform.data.record import digest_of
 from bfs_platform.data.remote_workspace import retract
@@ -44,9 +45,10 @@ def build(
     workspace = workspace_of(output)
     with workspace.locked(digest_of([build_identity(spec, made_with, models), str(source.root)])):
         start = time.perf_counter()
-        receipts = _collect(workspace, plan, spec, stream or _ray_stream(source, spec, output, base))
+        receipts, measured = _collect(workspace, plan, spec, stream or _ray_stream(source, spec, output, base))
         notes = {"identity": identity, "wall_s": round(time.perf_counter() - start, 3), "stage_s": _stage_seconds(receipts)}
         notes |= {"input": str(source.root), "base": base, "execution": spec.execution.model_dump(mode="json")}
+        notes |= {"measured": measured}
         return commit(workspace, plan, spec, receipts, notes)
 
 
@@ -71,20 +73,20 @@ def base_of(name: str) -> dict[str, str]:
     return {"name": name if name == "tiny" or foreign.is_hub_id(name) else path.name, "content_hash": manifest["content_hash"]}
 
 
-def _collect(workspace: AnyWorkspace, plan: Plan, spec: DataSpec, stream: Stream) -> list[Receipt]:
-    """The receipts of all units: those that are there, and those that the stream makes now."""
+def _collect(workspace: AnyWorkspace, plan: Plan, spec: DataSpec, stream: Stream) -> tuple[list[Receipt], dict[str, Any]]:
+    """The receipts of all units, those that are there and those that the stream makes now; and how fast it made them."""
     found = {unit.shard: workspace.receipt_of(unit) for unit in plan.units}
     receipts = [receipt for receipt in found.values() if receipt is not None]
     missing = [unit for unit in plan.units if found[unit.shard] is None]
-    progress = Progress(plan.num_records, receipts)
+    pace = Pace(plan.num_records, receipts)
     if missing:
         for receipt in stream(missing):
             receipts.append(receipt)
-            progress.add(receipt)
+            pace.add(receipt)
             _stop_if_hopeless(workspace, receipts, plan.num_records, spec.max_reject_rate)
     if len(receipts) != len(plan.units):
         raise BuildFailed(f"{len(plan.units) - len(receipts)} of {len(plan.units)} shards were not built; run the build again to go on.")
-    return receipts
+    return receipts, pace.facts()
 
 
 def _stop_if_hopeless(workspace: AnyWorkspace, receipts: list[Receipt], total: int, allowed: float) -> None:
@@ -142,33 +144,6 @@ def _stage_seconds(receipts: list[Receipt]) -> dict[str, float]:
     """Time per stage, summed over all processes."""
     stages = sorted({stage for receipt in receipts for stage in receipt.seconds})
     return {stage: round(sum(r.seconds.get(stage, 0.0) for r in receipts), 3) for stage in stages}
-
-
-class Progress:
-    """A line on stderr: records of the total, rejects, records per second. At most two lines per second."""
-
-    def __init__(self, total: int, found: list[Receipt]) -> None:
-        self.total = total
-        self.done = self.resumed = sum(_size(receipt) for receipt in found)
-        self.rejects = sum(len(receipt.rejects) for receipt in found)
-        self.start = time.monotonic()
-        self.shown = 0.0
-        if found:
-            print(f"resuming: {self.done} of {total} records are there", file=sys.stderr)
-
-    def add(self, receipt: Receipt) -> None:
-        """Count one more unit."""
-        self.done += _size(receipt)
-        self.rejects += len(receipt.rejects)
-        now = time.monotonic()
-        if now - self.shown >= 0.5 or self.done == self.total:
-            self.shown = now
-            rate = (self.done - self.resumed) / max(now - self.start, 1e-6)
-            print(f"{self.done}/{self.total} records, {self.rejects} rejected, {rate:.1f} rec/s", file=sys.stderr, flush=True)
-
-
-def _size(receipt: Receipt) -> int:
-    return len(receipt.records) + len(receipt.rejects)
 
 
 def in_process(source: Source, spec: DataSpec, output: Location, base: str = "tiny", components: Any = None) -> Stream:

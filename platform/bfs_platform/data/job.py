@@ -26,10 +26,23 @@ def main(stage: int, arguments: Sequence[str] | None = None) -> Location:
     parser.add_argument("--base", default="tiny", help="bundle whose encoders make the latents: tiny, or a folder")
     parser.add_argument("--commercial", action="store_true", help="refuse sources whose licence does not allow commercial use")
     options = parser.parse_args(arguments)
-    spec = resolve(options.recipe, [*options.set, f"stage={stage}"], DataSpec)
-    source = open_source(options.source, options.input)
     try:
-        return build(source, location(options.output), spec, base=options.base, commercial=options.commercial)
+        return run(stage, options.source, options.input, options.output, options.recipe, options.set, options.base, options.commercial)
     except BuildFailed as error:
         print(error, file=sys.stderr)
         raise SystemExit(1) from None
+
+
+def run(
+    stage: int,
+    source: str,
+    root: str,
+    output: str,
+    recipe: str | None,
+    changes: Sequence[str],
+    base: str = "tiny",
+    commercial: bool = False,
+) -> Location:
+    """Build the training set of `stage`. Returns the manifest's place. Raises `BadInput` and `BuildFailed`."""
+    spec = resolve(recipe or f"tabletop_data_stage{stage}", [*changes, f"stage={stage}"], DataSpec)
+    return build(open_source(source, root), location(output), spec, base=base, commercial=commercial)

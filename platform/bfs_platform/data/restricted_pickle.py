@@ -60,11 +60,26 @@ def _latin(text: Any, encoding: Any = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+def _no_bytes() -> bytes:
+    """How protocol 2 writes bytes of which there are none."""
+    return b""
+
+
+def _set(items: Any = ()) -> set:
+    """How old protocols write sets."""
+    if not isinstance(items, list | tuple):
+        raise Refused("a set of something that is no list")
+    return set(items)
+
+
 _STAND_INS: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _Dtype,
     ("_codecs", "encode"): _latin,
     ("collections", "OrderedDict"): dict,
+    ("__builtin__", "bytes"): _no_bytes,
+    ("builtins", "set"): _set,
+    ("__builtin__", "set"): _set,
     ("PIL.Image", "Image"): _Picture,
     ("PIL.PngImagePlugin", "PngImageFile"): _Picture,
     ("PIL.JpegImagePlugin", "JpegImageFile"): _Picture,

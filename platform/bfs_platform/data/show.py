@@ -12,7 +12,7 @@ from bfs_model.images import checkerboard, png_bytes
 from bfs_platform.data.finish import KIND
 from bfs_platform.data.shards import Dataset, open_dataset
 from bfs_platform.storage.manifests import read_manifest
-from bfs_platform.storage.path import location
+from bfs_platform.storage.path import RemotePath, location
 
 COLUMNS = ("background and box", "composite", "layer", "alpha")
 STYLE = """body{font:14px system-ui;margin:2rem;background:#fff;color:#222}table{border-collapse:collapse}
@@ -20,7 +20,7 @@ td,th{padding:4px 8px;text-align:left;font-weight:normal;vertical-align:top}th{c
 img{width:160px;image-rendering:pixelated;display:block}td.c{max-width:18rem}code{color:#666}"""
 
 
-def describe(directory: str | Path) -> dict[str, Any]:
+def describe(directory: str | Path | RemotePath) -> dict[str, Any]:
     """The facts of a dataset, from its manifest: what it holds, what made it, what was rejected. Reads no shard."""
     place = location(directory)
     manifest = read_manifest(place, KIND)
@@ -67,7 +67,7 @@ def as_text(facts: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def contact_sheet(directory: str | Path, path: str | Path, num_samples: int = 24) -> Path:
+def contact_sheet(directory: str | Path | RemotePath, path: str | Path, num_samples: int = 24) -> Path:
     """Write one self-contained HTML page with `num_samples` records spread over the dataset, all layers of each."""
     dataset = open_dataset(directory)
     indices = np.unique(np.linspace(0, len(dataset) - 1, min(num_samples, len(dataset))).round().astype(int))

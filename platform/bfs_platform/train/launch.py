@@ -80,6 +80,7 @@ def _run(spec: TrainSpec, config: dict[str, Any], output: Path) -> str:
     from ray.train.torch import TorchConfig, TorchTrainer
 
     connect_ray()
+    scaling: Any = ScalingConfig  # its stubs are those of the first version
     num_workers = (spec.min_workers, spec.num_workers) if 0 < spec.min_workers < spec.num_workers else spec.num_workers
     trainer: Any = TorchTrainer(
         cast(Any, run_ranked),

@@ -79,6 +79,7 @@ def blip2(folder: Path) -> Path:
 
     tokenizer = clip_tokenizer(CAPTIONS, 32)
     words = len(tokenizer)
+    size: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     vision = Blip2VisionConfig(
         hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14
     )
@@ -90,7 +91,7 @@ def blip2(folder: Path) -> Path:
         num_hidden_layers=1,
         num_attention_heads=2,
         ffn_dim=16,
-        max_position_embeddings=64,
+        max_position_embeddings=128,
         bos_token_id=0,
         eos_token_id=1,
         pad_token_id=1,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from bfs_platform.evaluate.report import write_report
 from bfs_platform.evaluate.results import assemble
@@ -36,11 +37,11 @@ class Page(HTMLParser):
         self.text += data
 
 
-def run(entries: list[Entry], root: Path) -> tuple[dict[str, Any], dict[int, dict[str, bytes]]]:
+def run(entries: list[Entry], root: Path, spec: EvaluationSpec = SPEC) -> tuple[dict[str, Any], dict[int, dict[str, bytes]]]:
     """Evaluate the fake without Ray: the results and the pictures of the first two records."""
-    evaluator = Evaluator("fake", root, SPEC)
+    evaluator = Evaluator("fake", root, spec)
     rows, images = zip(*(evaluator.evaluate(entry, position < 2) for position, entry in enumerate(entries)), strict=True)
-    return assemble(rows, entries, SPEC, MODEL), {i: found for i, found in enumerate(images) if found}
+    return assemble(rows, entries, spec, MODEL), {i: found for i, found in enumerate(images) if found}
 
 
 @pytest.fixture
@@ -79,7 +80,32 @@ def test_the_report_says_what_was_measured(report) -> None:
     assert "By material" in text and "glass" in text and "metal" in text
     assert "the fake was asked to fail" in text
     assert "α > 0.05" in text and "torch 2." in text
-    assert text.count("box 6,8,14,16") == 2
+    assert text.count("box 6,8,14,16") == 2 and text.count("noise seed") == 2
+    assert "model, identity, truth" in text and '"report_samples": 2' in text, "all systems, and the whole specification"
+
+
+def test_glass_stands_apart(report) -> None:
+    """One sentence of figures sets it beside the other materials, and a table gives it for every system."""
+    text = " ".join(Page(report.read_text(encoding="utf-8")).text.split())
+    sentence = re.search(r"1 records of glass against 2 of other materials: region MAE ([\d.]+) against ([\d.]+), (\w+) by ([\d.]+)", text)
+    assert sentence is not None
+    glass, others, verdict, by = sentence.groups()
+    assert verdict == ("worse" if float(glass) > float(others) else "better")
+    assert abs(abs(float(glass) - float(others)) - float(by)) < 2e-4
+    assert "system, glass only" in text
+
+
+def test_other_systems_are_seen_beside_the_model(make_source, tmp_path) -> None:
+    """The composite of each baseline that is no reference, with its error; learned metrics have no table when none was taken."""
+    root = make_source(1)
+    picture = tmp_path / "other/composite/000.png"
+    picture.parent.mkdir(parents=True)
+    Image.new("RGB", (24, 24), (9, 9, 9)).save(picture)
+    spec = SPEC.model_copy(update={"baselines": ("truth", f"other=precomputed:{picture.parent.parent}")})
+    results, images = run(list_entries(root), root, spec)
+    text = write_report(results, images, tmp_path / "report").read_text(encoding="utf-8")
+    assert "00000-composite_of_other.png" in text and "composite_of_truth" not in text
+    assert "the paper" not in text and 'id="glass"' not in text
 
 
 def test_a_report_without_pictures(make_source, tmp_path) -> None:

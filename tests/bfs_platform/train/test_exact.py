@@ -77,12 +77,13 @@ def test_a_killed_run_ends_in_the_same_bits(recipe: str, stage: int, ranks: Rank
         ranks.run(told, 2, DIE_IN_STEP.format(step=3))
     assert checkpoints.committed(Path(told["output"])) == [checkpoints.path_of(Path(told["output"]), 2)]
     assert difference(weights_of(ranks.run(told, 2)), whole(recipe)) == 0
-    assert [line["step"] for line in losses_of(Path(told["output"]))] == [1, 2, 3, 4, 5, 6]
+    assert [line["step"] for line in losses_of(Path(told["output"]))] == [1, 2, 3, 4]
 
 
 def test_death_at_every_moment_of_a_checkpoint(ranks: Ranks, configured: Configured) -> None:
     """One run dies once at each moment of writing a checkpoint; no half of one is ever used, and no bit of the result differs."""
-    settings = ("num_workers=1", "num_steps=8", "checkpoint.every_steps=1")
+    # A constant rate, since the first two steps are a run of their own.
+    settings = ("num_workers=1", "num_steps=8", "checkpoint.every_steps=1", "optimizer.schedule=constant")
     undisturbed = weights_of(ranks.run(configured("whole", "tabletop_stage2", *settings)))
     told = configured("torn", "tabletop_stage2", *settings)
     ranks.run(told | {"spec": told["spec"] | {"num_steps": 2}})
@@ -106,11 +107,11 @@ def test_the_number_of_workers_does_not_change_the_result(world_size: int, ranks
 
 def test_a_run_goes_on_with_fewer_workers_and_grows_again(ranks: Ranks, configured: Configured, whole: Any) -> None:
     """Two workers, then one, then three with another ZeRO stage: the checkpoints fit them all, and the result agrees to 1e-6."""
-    told = configured("run", "tabletop_stage2", "num_workers=2")
-    for world_size, step in ((2, 3), (1, 5)):
+    told = configured("run", "tabletop_stage2", "num_workers=2", "checkpoint.every_steps=1")
+    for world_size, step in ((2, 2), (1, 3)):
         with pytest.raises(WorkerFailed):
             ranks.run(told, world_size, DIE_IN_STEP.format(step=step))
-    assert checkpoints.committed(Path(told["output"]))[0].name == "step-00000004"
+    assert checkpoints.committed(Path(told["output"]))[0].name == "step-00000003"
     told["spec"]["zero"]["stage"] = 3
     assert difference(weights_of(ranks.run(told, 3)), whole("tabletop_stage2")) < 1e-6
 
@@ -129,17 +130,19 @@ def test_settings_that_save_memory_keep_the_result(changes: str, rung: float, ra
     assert difference(weights, whole("tabletop_stage2")) <= rung
 
 
-@pytest.mark.parametrize("stage", [1, 2, 3])
-def test_bfloat16_keeps_float32_masters(stage: int, ranks: Ranks, configured: Configured) -> None:
-    """Losses agree with float32 to its rung (2e-2); the masters that are kept are float32 and finer than bfloat16."""
-    settings = ("num_workers=1", "num_steps=3", "optimizer.lr=1e-4", f"zero.stage={stage}")
-    ranks.run(configured("float", "tabletop_stage1", *settings))
-    told = configured("bfloat", "tabletop_stage1", *settings, "zero.bf16=true")
-    weights = weights_of(ranks.run(told))
-    losses = [[line["loss"] for line in losses_of(Path(told["output"]).with_name(name))] for name in ("float", "bfloat")]
-    assert losses[0] != losses[1] and losses[1] == pytest.approx(losses[0], rel=2e-2)
-    assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
-    assert any((tensor != tensor.bfloat16().float()).any() for tensor in weights.values())
+def test_bfloat16_keeps_float32_masters(ranks: Ranks, configured: Configured) -> None:
+    """At every ZeRO stage losses agree with float32 to its rung (2e-2); the masters are float32, and finer than bfloat16."""
+    settings = ("num_workers=1", "num_steps=3", "optimizer.lr=1e-4")
+    told = configured("float", "tabletop_stage1", *settings)
+    ranks.run(told)
+    exact = [line["loss"] for line in losses_of(Path(told["output"]))]
+    for stage in (1, 2, 3):
+        told = configured(f"bfloat{stage}", "tabletop_stage1", *settings, "zero.bf16=true", f"zero.stage={stage}")
+        weights = weights_of(ranks.run(told))
+        losses = [line["loss"] for line in losses_of(Path(told["output"]))]
+        assert losses != exact and losses == pytest.approx(exact, rel=2e-2)
+        assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
+        assert any((tensor != tensor.bfloat16().float()).any() for tensor in weights.values())
 
 
 SAVE_AS_DEEPSPEED = """

@@ -15,6 +15,7 @@ from bfs_platform.evaluate.learned.spec import LearnedSpec
 from bfs_platform.evaluate.learned.take import check_learned, flattened
 from bfs_platform.evaluate.measure import judged
 from bfs_platform.evaluate.models import Drawn
+from bfs_platform.evaluate.report import write_report
 from bfs_platform.evaluate.results import assemble, mean_metrics
 from bfs_platform.evaluate.samples import list_entries, read_sample
 from bfs_platform.evaluate.spec import EvaluationSpec
@@ -50,6 +51,17 @@ def test_every_system_gets_its_figures(make_source, clip_folder, dino_folder) ->
     assert "features" not in results["samples"][0] and "features" in rows[0]
     assert mean_metrics(results)["kid"] == kid["model"]["mean"] and mean_metrics(results)["dino"] > 0
     json.dumps(results, allow_nan=False)
+
+
+def test_the_report_sets_them_beside_the_papers(make_source, clip_folder, dino_folder, tmp_path) -> None:
+    """Our rows, the paper's as printed and said to be another list, the weights, and why a metric was not taken."""
+    learned = LearnedSpec(clip=str(clip_folder), dino=str(dino_folder), kid="clip", hpsv3="python")
+    results, _ = run(make_source(4), learned)
+    results |= {"model": {"uri": "x", "content_hash": "y"}}
+    page = write_report(results, {}, tmp_path / "report").read_text(encoding="utf-8")
+    for words in ("63.485", "LayerDiffuse", "whose list was not published", "tiny-clip", "No module named &#39;hpsv3&#39;"):
+        assert words in page, words
+    assert "learned.pyiqa names no environment" in page and "KID over clip features, 100 subsets of 2" in page
 
 
 def test_figures_are_of_the_pictures_that_the_paper_judges(make_source, clip_folder, dino_folder) -> None:

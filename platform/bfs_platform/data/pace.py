@@ -1,0 +1,59 @@
+"""How fast a build goes: the one line that people see, and the figures that a later plan is made from."""
+
+import os
+import sys
+import time
+from typing import Any
+
+from bfs_platform.data.workspace import Receipt
+
+
+class Pace:
+    """Counts units as they come in. A line on stderr (records, rejects, records per second), at most two per second."""
+
+    def __init__(self, total: int, found: list[Receipt]) -> None:
+        self.total = total
+        self.done = self.resumed = sum(_size(receipt) for receipt in found)
+        self.rejects = sum(len(receipt.rejects) for receipt in found)
+        self.start = time.monotonic()
+        self.shown = 0.0
+        self.seen: list[tuple[float, int]] = []
+        if found:
+            print(f"resuming: {self.done} of {total} records are there", file=sys.stderr)
+
+    def add(self, receipt: Receipt) -> None:
+        """Count one more unit."""
+        self.done += _size(receipt)
+        self.rejects += len(receipt.rejects)
+        now = time.monotonic()
+        self.seen.append((now - self.start, self.done - self.resumed))
+        if now - self.shown >= 0.5 or self.done == self.total:
+            self.shown = now
+            rate = (self.done - self.resumed) / max(now - self.start, 1e-6)
+            print(f"{self.done}/{self.total} records, {self.rejects} rejected, {rate:.1f} rec/s", file=sys.stderr, flush=True)
+
+    def facts(self) -> dict[str, Any]:
+        """What this run did: records, seconds until the first unit, records per second between it and the last tenth, seconds
+        that the last tenth took beyond that rate, and the cores it had. Empty when too little was done to tell."""
+        if len(self.seen) < 4:
+            return {}
+        (first_s, first), (last_s, last) = self.seen[0], self.seen[-1]
+        late_s, late = next((s, n) for s, n in self.seen[1:] if n >= 0.9 * last)
+        rate = (late - first) / max(late_s - first_s, 1e-6)
+        tail_s = max(0.0, last_s - late_s - (last - late) / rate)
+        facts = {"records": last, "first_s": first_s, "first_records": first, "records_per_s": rate, "tail_s": tail_s}
+        return {key: round(value, 4) for key, value in facts.items()} | {"cores": cores()}
+
+
+def cores() -> int:
+    """Processor cores that this build has: those of the Ray cluster that this process is connected to, else one."""
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return 1
+    # A private cluster may count more logical CPUs than the machine has cores.
+    nodes = sum(bool(node["Alive"]) for node in ray.nodes())
+    return max(1, min(int(ray.cluster_resources().get("CPU", 1)), nodes * (os.cpu_count() or 1)))
+
+
+def _size(receipt: Receipt) -> int:
+    return len(receipt.records) + len(receipt.rejects)
