@@ -68,5 +68,9 @@ def test_step_caches(capsys) -> None:
         psnr = _psnr(layers["whole"], layers[name])
         rows.append(Row(f"{name}: speed-up at {psnr:.1f} dB", seconds["whole"] / seconds[name], flops["whole"] / flops[name], unit="x"))
     with capsys.disabled():
-        print(table("Step caches, embedded default, 28 steps", rows, f"{circumstances()}; model {pipe.source}; text encoders and VAE included"))
+        print(
+            table(
+                "Step caches, embedded default, 28 steps", rows, f"{circumstances()}; model {pipe.source}; text encoders and VAE included"
+            )
+        )
     assert all(_psnr(layers["whole"], layers[name]) > 25 for name in ARMS)

@@ -16,13 +16,18 @@ def transparent(results: Mapping[str, Any]) -> dict[str, Any] | None:
 
     Returns: `systems` (summaries by system), `n` and `sentence`; None unless there are both kinds of records.
     """
-    glass = [row for row in results["samples"] if row["groups"].get(KEY) == TRANSPARENT]
-    others = [row for row in results["samples"] if row["groups"].get(KEY, TRANSPARENT) != TRANSPARENT]
+    drawn = [row for row in results["samples"] if "model" in row["systems"]]
+    glass = [row for row in drawn if row["groups"].get(KEY) == TRANSPARENT]
+    others = [row for row in drawn if row["groups"].get(KEY, TRANSPARENT) != TRANSPARENT]
     if not glass or not others:
         return None
     systems = {name: summarise([row["systems"][name] for row in glass if name in row["systems"]]) for name in results["systems"]}
     compared = [text for name in _TOLD if (text := _compared(name, glass, others))]
-    sentence = f"{len(glass)} records of {TRANSPARENT} against {len(others)} of other materials: {'; '.join(compared)}." if compared else ""
+    sentence = (
+        f"{len(glass)} record{'s' * (len(glass) > 1)} of {TRANSPARENT} against {len(others)} of other materials: {'; '.join(compared)}."
+        if compared
+        else ""
+    )
     return {"systems": systems, "n": len(glass), "sentence": sentence}
 
 

@@ -80,12 +80,11 @@ def _run(spec: TrainSpec, config: dict[str, Any], output: Path) -> str:
     from ray.train.torch import TorchConfig, TorchTrainer
 
     connect_ray()
-    scaling: Any = ScalingConfig  # its stubs are those of the first version
     num_workers = (spec.min_workers, spec.num_workers) if 0 < spec.min_workers < spec.num_workers else spec.num_workers
     trainer: Any = TorchTrainer(
         cast(Any, run_ranked),
         train_loop_config=config,
-        scaling_config=cast(Any, ScalingConfig)(
+        scaling_config=cast(Any, ScalingConfig)(  # its stubs are those of the first version
             num_workers=num_workers, use_gpu=spec.use_gpu, elastic_resize_monitor_interval_s=spec.elastic_interval_s
         ),
         torch_config=TorchConfig(timeout_s=600),
