@@ -70,7 +70,7 @@ def test_counts_as_people_write_them() -> None:
 
 def test_pace_separates_start_steady_part_and_tail(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Units at 3 s, then one per second, the last one late: the rate is that of the middle."""
-    clock = iter([0.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 14.0])
+    clock = iter([0.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 14.0, 15.0])
     monkeypatch.setattr("bfs_platform.data.pace.time.monotonic", lambda: next(clock))
     pace = Pace(20, [])
     for shard in range(10):

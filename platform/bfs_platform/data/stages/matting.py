@@ -1,5 +1,6 @@
 """Object mask → layer: alpha by closed-form matting (Levin et al. 2008), then the foreground's own colours (Germer et al. 2020)."""
 
+import os
 from typing import Protocol
 
 import numpy as np
@@ -25,10 +26,10 @@ class ClosedFormMatting:
         self.spec = spec
 
     def cut_out(self, picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        one_thread()
         # Compiled by numba on first use: imported here, so that only processes that cut pay for it.
         from pymatting import estimate_alpha_cf
 
-        one_thread()
         image = picture.astype(np.float64) / 255
         known = trimap(mask, self.spec)
         try:
@@ -40,15 +41,20 @@ class ClosedFormMatting:
 
 def with_own_colours(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """RGB [H, W, 3] and alpha [H, W] in [0, 1] → straight RGBA float32 with the object's own colours, the old background taken out."""
+    one_thread()
     from pymatting import estimate_foreground_ml
 
-    one_thread()
     colours = estimate_foreground_ml(image.astype(np.float32), alpha.astype(np.float32))
     return np.dstack([np.clip(colours, 0, 1), alpha]).astype(np.float32)
 
 
 def one_thread() -> None:
-    """Records are worked on side by side in processes; numba's threads would only wait for each other's cores."""
+    """Records are worked on side by side in processes; numba's threads would only wait for each other's cores.
+
+    Call it before numba is imported: it would also set the number of OpenMP's threads, and with them torch's, which then takes
+    four times as long for a small model.
+    """
+    os.environ.setdefault("NUMBA_NUM_THREADS", "1")
     from numba import set_num_threads
 
     set_num_threads(1)
