@@ -63,7 +63,7 @@ class Ranks:
             pids.append(int(self._expect("started")))
         return Group(pids, results)
 
-    def wait(self, group: Group, limit_s: float = 120.0) -> Path:
+    def wait(self, group: Group, limit_s: float = 600.0) -> Path:
         """Wait until all ranks have ended and return the manifest of rank 0. Raises `WorkerFailed` with what a rank raised."""
         deadline = time.monotonic() + limit_s
         while len(group.statuses) < len(group.pids):

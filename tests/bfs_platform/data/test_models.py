@@ -74,6 +74,32 @@ def test_vitmatte_cuts_layers(records: list[Record], folders: dict[str, str], pi
         assert band.any(), "random weights leave a band that is neither"
 
 
+def test_sam2_replaces_boxes_only(records: list[Record], folders: dict[str, str], pixel_spec: DataSpec) -> None:
+    """A record with a box gets a mask of the picture's size, one with a mask keeps it, a box outside is a reject."""
+    model = open_model("sam2", with_models(pixel_spec, folders, "sam2"))
+    boxed = replace(records[0], object_mask=np.pad(np.full((10, 12), 255, np.uint8), ((4, 18), (6, 14))), mask_is_box=True)
+    outside = replace(boxed, object_mask=np.zeros((32, 32), np.uint8))
+    drawn, kept, refused = model([boxed, records[1], outside])
+    assert isinstance(drawn, Record) and not drawn.mask_is_box
+    assert drawn.object_mask.shape == (32, 32) and set(np.unique(drawn.object_mask)) <= {0, 255}
+    assert not np.array_equal(drawn.object_mask, boxed.object_mask)
+    assert kept is records[1] and isinstance(refused, Reject)
+    other = replace(boxed, object_mask=np.roll(boxed.object_mask, 8, axis=1))
+    moved = model([other])[0]
+    assert isinstance(moved, Record) and not np.array_equal(moved.object_mask, drawn.object_mask), "the box decides"
+
+
+def test_blip2_captions_what_has_none(records: list[Record], folders: dict[str, str], pixel_spec: DataSpec) -> None:
+    """Only blank captions are written, or all when asked; the same picture gets the same words in any batch."""
+    spec = with_models(pixel_spec, folders, "blip2")
+    answers = open_model("blip2", spec)(records)
+    captions = [answer.caption for answer in answers if isinstance(answer, Record)]
+    assert captions[:2] == ["a red disk", "a green disk"] and captions[2].strip()
+    every = spec.model_copy(update={"caption": spec.caption.model_copy(update={"replace": True, "max_tokens": 4})})
+    together, alone = open_model("blip2", every)(records), open_model("blip2", every)(records[1:2])
+    assert isinstance(together[1], Record) and isinstance(alone[0], Record) and together[1].caption == alone[0].caption != "a green disk"
+
+
 def test_clip_scores_decide(records: list[Record], folders: dict[str, str], pixel_spec: DataSpec) -> None:
     """Records below the level are rejects with their score, the others pass untouched; a score depends on picture and caption."""
     spec = with_models(pixel_spec, folders, "clip")
