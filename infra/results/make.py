@@ -19,6 +19,7 @@ from bfs_platform.evaluate.results import read_results
 from bfs_platform.jobs import run_job
 
 _MARKED = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
+_GROUPED_BY = "material"
 _SHOWN = (
     "region_mae",
     "region_psnr",
@@ -55,7 +56,7 @@ def markdown(results: dict[str, Any]) -> str:
     head = f"Model {model['uri']} ({model['content_hash'][:12]}), {results['num_samples']} records ({results['list']['hash'][:12]}), "
     head += f"{results['recipe']['spec']['steps'] or 'its own number of'} steps; mean ± standard deviation over records.\n\n"
     tables = [_table(["", *systems], [[_label(name), *[_cell(figures[name], name) for figures in systems.values()]] for name in _SHOWN])]
-    for key, groups in results["groups"].items():
+    for key, groups in ((key, groups) for key, groups in results["groups"].items() if key == _GROUPED_BY):
         rows = [[value, *[_cell(summary[name], name) for name in _SHOWN[:-1]]] for value, summary in groups.items()]
         tables.append(_table([key, *map(_label, _SHOWN[:-1])], rows))
     return head + "\n".join(tables)
