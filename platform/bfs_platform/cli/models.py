@@ -9,6 +9,9 @@ from PIL import Image
 
 FAKE = "fake"
 
+# Parameters. On a busy machine the threads of a model smaller than this wait for each other most of the time.
+_SMALL = 100_000_000
+
 
 class Drawn(Protocol):
     """What a pipeline returns."""
@@ -69,4 +72,8 @@ def load_model(name: str) -> LoadedModel:
 
     pipeline = to_accelerator(BFSPipeline.from_pretrained(path))
     pipeline.set_progress_bar_config(disable=True)  # the commands show their own
+    if pipeline.transformer.num_parameters() < _SMALL:
+        import torch
+
+        torch.set_num_threads(1)
     return LoadedModel(pipeline, facts)
