@@ -27,6 +27,7 @@ class Reason(StrEnum):
     BOX_COVERS_IMAGE = "box_covers_image"
     EMPTY_CAPTION = "empty_caption"
     NO_BACKGROUND = "no_background"
+    NO_EFFECT_MASK = "no_effect_mask"
     MATTING_FAILED = "matting_failed"
     LOW_SCORE = "low_score"
     DUPLICATE = "duplicate"

@@ -80,9 +80,13 @@ class ModelsSpec(Spec):
 
 
 class ShadowSpec(Spec):
-    """Which shadow provider augments the layers of stage 1: none, one that needs no weights, or the network `models.flux_shadow`."""
+    """Where the effects in the layers of stage 1 come from.
 
-    kind: Literal["procedural", "none", "flux_shadow"] = "procedural"
+    `procedural` needs no weights; `flux_shadow` is the network `models.flux_shadow`; `dataset` takes the effects that the
+    source itself shows, where it knows their region (the tabletop world, OBER); `none` leaves objects without any.
+    """
+
+    kind: Literal["procedural", "none", "flux_shadow", "dataset"] = "procedural"
     reflection_chance: Fraction = 0.15
 
 

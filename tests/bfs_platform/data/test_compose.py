@@ -1,5 +1,7 @@
 """One record through all pixel stages."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +47,31 @@ def test_stage_one_adds_shadow_beyond_the_object(pixel_spec: DataSpec, rorem_sev
     assert new.sum() > 15
     assert with_shadow.foreground[..., 3][new].max() < 255
     assert without.foreground[..., 3][without.object_mask == 255].mean() > 200
+
+
+def test_the_sources_own_effects_give_its_picture_back(pixel_spec: DataSpec, rorem_seven: Path) -> None:
+    """With shadow.kind=dataset, F̂ over B is the source's picture within a level on object and effects, and B itself elsewhere."""
+    for index in range(7):
+        sample = make(changed(pixel_spec, shadow=ShadowSpec(kind="dataset")), rorem_seven, index)
+        record = decode(list(open_source("rorem", rorem_seven).rows())[index], lambda part: read_part(rorem_seven, part), 10_000)
+        assert record.effect_mask is not None
+        effect, alpha = record.effect_mask > 127, sample.foreground[..., 3]
+        shown = effect | (alpha > 0)
+        difference = np.abs(sample.composite.astype(int) - record.composite)
+        assert difference[shown].max() <= 1
+        assert (alpha[effect] > 0).mean() > 0.9
+        assert 0 < np.median(alpha[effect & (record.object_mask < 128)]) < 200
+        np.testing.assert_array_equal(sample.composite[~shown], sample.background[~shown])
+
+
+def test_own_effects_need_their_region(pixel_spec: DataSpec, rorem: Callable[..., Path]) -> None:
+    """A source without effect masks is rejected for that reason, and the remedy is named."""
+    root = rorem(1)
+    entries = json.loads((root / "meta.json").read_text())
+    (root / "meta.json").write_text(json.dumps([{k: v for k, v in entry.items() if k != "effect"} for entry in entries]))
+    with pytest.raises(Reject, match=r"another shadow\.kind") as caught:
+        make(changed(pixel_spec, shadow=ShadowSpec(kind="dataset")), root, 0)
+    assert caught.value.reason == Reason.NO_EFFECT_MASK
 
 
 def test_stage_two_keeps_the_photograph(pixel_spec: DataSpec, rorem_seven: Path) -> None:

@@ -1,7 +1,7 @@
 """Recipes of `jobs/build_stage1.py` and `jobs/build_stage2.py`."""
 
 from bfs_platform.config.registry import recipe
-from bfs_platform.data.spec import BackgroundSpec, CheckSpec, DataSpec, EncodeSpec
+from bfs_platform.data.spec import BackgroundSpec, CheckSpec, DataSpec, EncodeSpec, ShadowSpec
 
 TABLETOP = ((64, 64),)
 # Short side 512 as in the paper (§5), areas up to 1024×512, both orientations.
@@ -12,6 +12,12 @@ PHOTOGRAPHS = ((512, 512), (512, 640), (640, 512), (512, 768), (768, 512), (512,
 def tabletop_data_stage1() -> DataSpec:
     """Stage-1 set of the tabletop world: 64×64, closed-form matting, procedural shadows, encoded."""
     return DataSpec(stage=1, buckets=TABLETOP)
+
+
+@recipe
+def tabletop_data_rendered() -> DataSpec:
+    """Stage-1 set of the tabletop world with its rendered shadows, reflections and refractions in place of simulated ones."""
+    return DataSpec(stage=1, buckets=TABLETOP, shadow=ShadowSpec(kind="dataset"))
 
 
 @recipe

@@ -13,6 +13,7 @@ from bfs_platform.data.spec import DataSpec
 from bfs_platform.data.stages.background import BackgroundProvider, provider
 from bfs_platform.data.stages.check import check_caption, check_difference, check_score, difference_hash, loosened, object_box
 from bfs_platform.data.stages.decode import Fetch, decode
+from bfs_platform.data.stages.effects import with_own_effects
 from bfs_platform.data.stages.fit import fit
 from bfs_platform.data.stages.matting import Matting, matting
 from bfs_platform.data.stages.shadow import shadow
@@ -69,7 +70,9 @@ class Composer:
         check_difference(record, background, spec.checks)
         layer = self._layer(record)
         composite = record.composite
-        if spec.stage == 1:
+        if spec.stage == 1 and spec.shadow.kind == "dataset":
+            layer = with_own_effects(layer, record.composite, background, record.effect_mask)
+        elif spec.stage == 1:
             layer = self.shadow.add_shadow(layer, seed_of(spec.seed, "shadow", record.id))
         foreground = quantised(layer)
         if spec.stage == 1:

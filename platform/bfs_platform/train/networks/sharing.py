@@ -116,10 +116,11 @@ def _pipeline(base: str, settings: SharingSpec, seed: int) -> BFSPipeline:
     pipe = BFSPipeline.from_pretrained(base)
     pipe.set_progress_bar_config(disable=True)
     if settings.init == "fresh":
+        shape = settings.model_dump(include={"rank", "alpha", "mixer", "detach_inputs"})
+        if settings.mixer_hidden:
+            shape["mixer_hidden"] = settings.mixer_hidden
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            fresh = InformationSharing.for_transformer(
-                pipe.transformer, rank=settings.rank, alpha=settings.alpha, mixer=settings.mixer, detach_inputs=settings.detach_inputs
-            )
+            fresh = InformationSharing.for_transformer(pipe.transformer, **shape)
         pipe.register_modules(sharing=fresh)
     return pipe

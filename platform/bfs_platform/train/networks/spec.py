@@ -14,7 +14,8 @@ class SharingSpec(Spec):
     """Stage 1 and stage 2 of the paper: the information-sharing weights of the dual branch.
 
     `init`: `fresh` weights, or those that the `base` (bundle or model) brings. `comp_weight`, `real_probability`: Eq. 8 and §4.2.
-    `rank`, `alpha`, `mixer`, `detach_inputs` shape fresh weights. `guidance` is embedded when the backbone is distilled.
+    `rank`, `alpha`, `mixer`, `mixer_hidden` (of the MLP; 0 is a quarter of the backbone's width) and `detach_inputs` shape fresh
+    weights. `guidance` is embedded when the backbone is distilled.
     """
 
     kind: Literal["sharing"] = "sharing"
@@ -27,6 +28,7 @@ class SharingSpec(Spec):
     rank: Annotated[int, Field(ge=1)] = 16
     alpha: float = 16.0
     mixer: Literal["mlp", "shared"] = "mlp"
+    mixer_hidden: Annotated[int, Field(ge=0)] = 0
     detach_inputs: bool = False
 
 

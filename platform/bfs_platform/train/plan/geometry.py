@@ -79,7 +79,7 @@ def flux(resolution: int, settings: SharingSpec) -> Geometry:
         image_tokens=(resolution // 16) ** 2,
         text_tokens=512,
         rank=settings.rank,
-        sharing_hidden=3072 // 4,
+        sharing_hidden=settings.mixer_hidden or 3072 // 4,
         compositor_params=_FLUX_COMPOSITOR,
     )
     return replace(fill, mixer=settings.mixer)
@@ -116,5 +116,6 @@ def of_bundle(folder: Path, settings: SharingSpec, resolution: int | None = None
     tokens = json.loads((folder / "tokenizer_2" / "tokenizer_config.json").read_text(encoding="utf-8")).get("model_max_length", 512)
     made = of_configs(read["transformer"], read["sharing"], (size // factor // 2) ** 2, int(tokens))
     if settings.init == "fresh":
-        made = replace(made, rank=settings.rank, mixer=settings.mixer, sharing_hidden=made.dim // 4)
+        hidden = settings.mixer_hidden or made.dim // 4
+        made = replace(made, rank=settings.rank, mixer=settings.mixer, sharing_hidden=hidden)
     return made
