@@ -12,9 +12,15 @@ def training_job(recipe: str, description: str, argv: list[str] | None = None) -
     parser = JobParser(description=description)
     parser.add_argument("--recipe", default=recipe, help=f"name of a recipe or a spec.json (default {recipe})")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one key of the recipe; repeatable")
-    parser.add_argument("--dataset", action="append", default=[], metavar="DIR", help="output of a build job; repeat for both stages")
     parser.add_argument(
-        "--validation", metavar="DIR", help="set to measure on at the end; else the last part of the training set is held out"
+        "--dataset",
+        action="append",
+        default=[],
+        metavar="URI",
+        help="output of a build job, a directory or s3://bucket/prefix; repeat for both stages",
+    )
+    parser.add_argument(
+        "--validation", metavar="URI", help="set to measure on at the end; else the last part of the training set is held out"
     )
     parser.add_argument("--base", default="tiny", metavar="tiny|fresh|DIR|models:/NAME@ALIAS", help="bundle or model to start from")
     parser.add_argument("--output", required=True, metavar="DIR", help="directory of the run; an interrupted run continues there")

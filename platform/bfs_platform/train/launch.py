@@ -10,7 +10,9 @@ from typing import Any, cast
 from bfs_model import bundle, integrity
 from bfs_model.errors import BadInput
 from bfs_platform.config import dump
+from bfs_platform.data.fetch import manifest_at
 from bfs_platform.jobs import connect_ray
+from bfs_platform.tracking.uri import bfs_home
 from bfs_platform.train.gates import VALIDATION
 from bfs_platform.train.networks.spec import Network, SharingSpec
 from bfs_platform.train.spec import TrainSpec
@@ -31,14 +33,14 @@ def fit(
 
     Args:
         base: a bundle or model, or `fresh` for a small untrained bundle.
-        datasets: directories built by the data jobs; their manifests say which stage they are.
+        datasets: directories or prefixes of object stores, built by the data jobs; their manifests say which stage they are.
         output: directory of the run; a run that was interrupted there continues from its newest good checkpoint.
-        validation: directory of another set, on which a network that has gates is measured at the end.
+        validation: another such set, on which a network that has gates is measured at the end.
         dry_run: check all inputs and return the path that would be written.
     Raises: `BadInput` for anything that is missing or does not fit, before a worker starts.
     """
     output = output.absolute()
-    manifests = {str(Path(d).absolute()): integrity.read_manifest(d, "dataset") for d in datasets}
+    manifests = {str(place): manifest for place, manifest in map(manifest_at, datasets)}
     if base == FRESH:
         base = _fresh_base(list(manifests), output, spec.seed)
     bundle.verify(bundle.locate(base))
@@ -57,6 +59,7 @@ def fit(
         "recipe": spec.recipe_name or spec.network.kind,
         "base": bundle.absolute(base),
         "datasets": by_name,
+        "home": str(bfs_home()),
         "output": str(output),
         "facts": facts,
         "tracking": {"run_id": run.run_id, "uri": run.uri},
@@ -129,8 +132,8 @@ def _by_name(manifests: dict[str, dict[str, Any]]) -> dict[str, str]:
 
 
 def _checked_validation(spec: TrainSpec, directory: str | Path, manifests: dict[str, dict[str, Any]]) -> str:
-    """The absolute path of a set to measure on: of the stage that is trained on, and none of the training sets."""
-    manifest = integrity.read_manifest(directory, "dataset")
+    """The place of a set to measure on: of the stage that is trained on, and none of the training sets."""
+    place, manifest = manifest_at(directory)
     if spec.network.kind not in _GATED:
         raise BadInput(
             "validation", directory, f"is of no use to a {spec.network.kind} network", f"only {' and '.join(_GATED)} are measured"
@@ -141,7 +144,7 @@ def _checked_validation(spec: TrainSpec, directory: str | Path, manifests: dict[
         raise BadInput("validation", directory, "is empty", "build it from more records")
     if manifest["content_hash"] in {m["content_hash"] for m in manifests.values()}:
         raise BadInput("validation", directory, "is trained on", "build one from other records, or leave it out")
-    return str(Path(directory).absolute())
+    return str(place)
 
 
 def _check_fit(spec: TrainSpec, base: str, manifests: dict[str, dict[str, Any]]) -> None:
@@ -169,11 +172,11 @@ def data_of(network: Network) -> list[str]:
 def _fresh_base(datasets: list[str], output: Path, seed: int) -> str:
     """An untrained bundle of the tiny geometry beside the run; its tokenizers know the words of the captions."""
     from bfs_model.tiny import TINY, random_bundle
-    from bfs_platform.data.shards import open_dataset
+    from bfs_platform.data.fetch import open_near
 
     folder = output.with_name(f"{output.name}.base")
     if not folder.exists():
-        opened = [open_dataset(d) for d in datasets]
+        opened = [open_near(d) for d in datasets]
         captions = sorted({str(c) for d in opened for c in d.take(range(len(d)), ["caption"])["caption"]})
         random_bundle(folder, TINY, captions, seed)
     return str(folder)

@@ -26,7 +26,8 @@ def run_ranked(config: dict[str, Any]) -> dict[str, str | None]:
 def run_worker(config: dict[str, Any]) -> str | None:
     """Train on this rank; rank 0 returns the path of the manifest it wrote.
 
-    `config` is plain data: `spec`, `recipe`, `base`, `datasets` (directories by name), `output`, `facts`, `tracking`.
+    `config` is plain data: `spec`, `recipe`, `base`, `datasets` (directories, or prefixes of object stores, by name), `output`,
+    `facts`, `tracking`; `home` is where copies of sets are kept on machines that have no `BFS_HOME`.
     Raises: `BadInput` when memory or disk do not suffice; `NonFinite` when the loss or the gradient is not finite.
     """
     import torch
@@ -43,7 +44,7 @@ def run_worker(config: dict[str, Any]) -> str | None:
     torch.use_deterministic_algorithms(True, warn_only=spec.use_gpu)
 
     with faults.explained(spec, world_size):
-        task = build_task(spec, config["base"], config["datasets"])
+        task = build_task(spec, config["base"], config["datasets"], config.get("home"))
         wrapped = engine.wrap(task.module, spec, world_size)
         facts: dict[str, Any] = {
             "identity": identity.identity_of(spec),
@@ -78,9 +79,9 @@ def judged(task: Any, weights: dict[str, Any], config: dict[str, Any], reporter:
     return {**config["facts"], "gates": {**reports_of(config["base"]), config["spec"]["network"]["kind"]: report.to_json()}}
 
 
-def build_task(spec: TrainSpec, base: str, dataset_dirs: dict[str, str]) -> Any:
-    """The task of `spec.network` over opened, verified data sets."""
-    from bfs_platform.data.shards import open_dataset
+def build_task(spec: TrainSpec, base: str, datasets: dict[str, str], home: str | None = None) -> Any:
+    """The task of `spec.network` over opened, verified data sets; those of object stores are copied to this machine once."""
+    from bfs_platform.data.fetch import open_near
     from bfs_platform.train.networks.autoencoders import RgbVaeTask
     from bfs_platform.train.networks.backbone import BackboneTask
     from bfs_platform.train.networks.compositor import CompositorTask
@@ -100,8 +101,8 @@ def build_task(spec: TrainSpec, base: str, dataset_dirs: dict[str, str]) -> Any:
         "recogniser": RecogniserTask,
         "reference": ReferenceTask,
     }
-    datasets = {name: open_dataset(Path(directory)) for name, directory in dataset_dirs.items()}
-    return tasks[spec.network.kind](spec, spec.network, base, datasets)
+    opened = {name: open_near(place, home) for name, place in datasets.items()}
+    return tasks[spec.network.kind](spec, spec.network, base, opened)
 
 
 def trim_losses(path: Path, start: int) -> None:

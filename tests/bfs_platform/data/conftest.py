@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from bfs_platform.data.spec import CheckSpec, DataSpec, EncodeSpec
+from bfs_platform.storage.path import RemotePath
 
 COLOURS = {"red": (0.8, 0.15, 0.1), "green": (0.1, 0.6, 0.2), "blue": (0.15, 0.25, 0.8), "yellow": (0.85, 0.75, 0.1)}
 
@@ -109,3 +110,26 @@ def s3_server() -> Iterator[str]:
             patch.setenv(key, value)
         yield settings["AWS_ENDPOINT_URL"]
     server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server: str, request: pytest.FixtureRequest) -> RemotePath:
+    """An empty bucket of its own for each test."""
+    from pyarrow.fs import FileSystem
+
+    name = f"b{abs(hash(request.node.nodeid)):x}"
+    FileSystem.from_uri("s3://any?allow_bucket_creation=true")[0].create_dir(name)
+    return RemotePath("s3", name)
+
+
+@pytest.fixture
+def upload() -> Callable[[Path, RemotePath], RemotePath]:
+    """`upload(folder, place)` puts every file of a folder below `place`, and returns it."""
+
+    def put(folder: Path, place: RemotePath) -> RemotePath:
+        for path in folder.rglob("*"):
+            if path.is_file():
+                (place / path.relative_to(folder).as_posix()).write_bytes(path.read_bytes())
+        return place
+
+    return put

@@ -21,24 +21,8 @@ from bfs_platform.data.workspace import Receipt
 from bfs_platform.storage.manifests import verify
 from bfs_platform.storage.path import RemotePath, location
 
+Upload = Callable[[Path, RemotePath], RemotePath]
 SHARDS = ["shards/part-00000.parquet", "shards/part-00001.parquet", "shards/part-00002.parquet"]
-
-
-@pytest.fixture
-def bucket(s3_server: str, request: pytest.FixtureRequest) -> RemotePath:
-    """An empty bucket of its own for each test."""
-    from pyarrow.fs import FileSystem
-
-    name = f"b{abs(hash(request.node.name)):x}"
-    FileSystem.from_uri("s3://any?allow_bucket_creation=true")[0].create_dir(name)
-    return RemotePath("s3", name)
-
-
-def upload(folder: Path, place: RemotePath) -> RemotePath:
-    for path in folder.rglob("*"):
-        if path.is_file():
-            (place / path.relative_to(folder).as_posix()).write_bytes(path.read_bytes())
-    return place
 
 
 def run(root: Any, output: Any, spec: DataSpec, stream: Callable[[list[Unit]], Iterable[Receipt]] | None = None) -> str:
@@ -47,7 +31,7 @@ def run(root: Any, output: Any, spec: DataSpec, stream: Callable[[list[Unit]], I
     return str(json.loads(manifest.read_text())["content_hash"])
 
 
-def test_the_same_dataset_as_on_disk(rorem_seven: Path, bucket: RemotePath, tmp_path: Path, pixel_spec: DataSpec) -> None:
+def test_the_same_dataset_as_on_disk(rorem_seven: Path, bucket: RemotePath, upload: Upload, tmp_path: Path, pixel_spec: DataSpec) -> None:
     """Input and output on the store: equal content hash, nothing but shards, rejects and manifest left, equal records."""
     on_disk = run(rorem_seven, tmp_path / "out", pixel_spec)
     root = upload(rorem_seven, bucket / "input")
@@ -173,7 +157,7 @@ def test_places_that_do_not_exist(s3_server: str, bucket: RemotePath, tmp_path: 
         verify(bucket / "absent")
 
 
-def test_tars_and_parquet_are_read_by_ranges(rorem_seven: Path, bucket: RemotePath, tmp_path: Path, pixel_spec: DataSpec) -> None:
+def test_tars_and_parquet_are_read_by_ranges(rorem_seven: Path, bucket: RemotePath, upload: Upload, tmp_path: Path) -> None:
     """A compressed tar and a Parquet file on the store list and give the same bytes as on disk."""
     import tarfile
 
