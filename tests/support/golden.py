@@ -4,6 +4,7 @@
 is meant to have no numeric effect leaves them as they are; one that has an effect says so by rewriting them in the same commit.
 """
 
+import hashlib
 import json
 import platform
 import sys
@@ -42,9 +43,12 @@ def curve(name: str, ranks: Ranks, base: Path, datasets: dict[int, Path], output
 
 def machine() -> dict[str, str]:
     """What the last bits of a sum depend on: the processor and the libraries."""
-    model = next((line for line in _cpuinfo() if line.startswith("model name")), platform.machine())
+    # Virtual machines give several processors one name; what the name leaves out, family, model and instructions, tell.
+    lines = dict(line.split(":", 1) for line in reversed(_cpuinfo()) if ":" in line)
+    known = [value.strip() for key, value in lines.items() if key.strip() in ("model name", "cpu family", "model", "stepping", "flags")]
+    digest = hashlib.sha256(" ".join(sorted(known)).encode()).hexdigest()[:16]
     libraries = {name: version(name) for name in ("torch", "diffusers", "deepspeed", "numpy")}
-    return {"processor": model.split(":")[-1].strip(), "capability": torch.backends.cpu.get_cpu_capability(), **libraries}
+    return {"processor": f"{platform.machine()} {digest}", "capability": torch.backends.cpu.get_cpu_capability(), **libraries}
 
 
 def document(name: str, steps: list[dict[str, Any]]) -> dict[str, Any]:
