@@ -16,6 +16,11 @@ def sigma_of(t: Tensor) -> Tensor:
     return 1 - t
 
 
+def logit_normal(normal: Float[Tensor, " batch"], mean: float = 0.0) -> Float[Tensor, " batch"]:
+    """Noise levels σ = sigmoid(mean + n) of standard normal n (Esser et al. 2024): more of them in the middle than at the ends."""
+    return (normal + mean).sigmoid()
+
+
 def noised(
     data: Float[Tensor, "batch *shape"], noise: Float[Tensor, "batch *shape"], sigma: Float[Tensor, " batch"]
 ) -> Float[Tensor, "batch *shape"]:

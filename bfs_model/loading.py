@@ -15,7 +15,7 @@ from bfs_model import bundle, flux_fill, integrity, licence, memory
 from bfs_model.encoding import spatial_factor
 from bfs_model.errors import BadInput
 
-_SETTINGS = ("window_size", "default_steps", "guidance_scale", "alpha_floor")
+_SETTINGS = ("window_size", "default_steps", "guidance_scale", "true_cfg_scale", "alpha_floor")
 
 
 @dataclass(frozen=True)

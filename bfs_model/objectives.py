@@ -44,12 +44,19 @@ class Draw:
     sigma: Tensor
 
     @classmethod
-    def for_batch(cls, batch: LatentBatch, seed: int, step: int, shared_noise: bool = True) -> "Draw":
-        """t ~ U(0, 1) and noise per sample, a pure function of (seed, step, sample id); one noise for both branches by default."""
+    def for_batch(cls, batch: LatentBatch, seed: int, step: int, shared_noise: bool = True, noise_levels: str = "uniform") -> "Draw":
+        """Noise and its level per sample, a pure function of (seed, step, sample id); one noise for both branches by default.
+
+        `noise_levels`: `uniform`, t ~ U(0, 1) as in the paper, or `logit_normal`.
+        """
         shape = batch.z_comp.shape[1:]
         noise_comp = draws.normal([(seed, step, i, "noise") for i in batch.ids], shape)
         noise_fg = noise_comp if shared_noise else draws.normal([(seed, step, i, "noise_fg") for i in batch.ids], shape)
-        sigma = flow.sigma_of(draws.uniform([(seed, step, i, "t") for i in batch.ids]))
+        levels = [(seed, step, i, "t") for i in batch.ids]
+        if noise_levels == "uniform":
+            sigma = flow.sigma_of(draws.uniform(levels))
+        else:
+            sigma = flow.logit_normal(draws.normal(levels, ()))
         to = batch.z_comp
         return cls(noise_comp.to(to), noise_fg.to(to), sigma.to(to))
 

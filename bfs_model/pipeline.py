@@ -21,6 +21,7 @@ from bfs_model.errors import BadInput
 from bfs_model.few_step import FewSteps
 from bfs_model.joint_guidance import joint_guidance
 from bfs_model.loading import Loader, no_progress_bars
+from bfs_model.prompt_guidance import WITHOUT_PROMPT, PromptGuidance
 from bfs_model.reference import PARTS as REFERENCE_PARTS
 from bfs_model.reference import Balance, Conditions, load_encoder, prepare_all
 from bfs_model.reference import conditions as read_conditions
@@ -54,7 +55,8 @@ class BFSPipeline(StepCaching, FewSteps, DiffusionPipeline):
 
     Components are those of Flux-Fill plus `rgba_vae`, `sharing`, for training `compositor`, and, to draw from a picture, those
     of Flux-Redux: `image_encoder`, `image_embedder`, `feature_extractor`.
-    `window_size`: side in pixels of the square around the box that the model works on. `alpha_floor`: decoded alpha
+    `window_size`: side in pixels of the square around the box that the model works on. `guidance_scale` is what a distilled
+    backbone is told, `true_cfg_scale` how much a prompt counts that one is not (`bfs_model.prompt_guidance`). `alpha_floor`: decoded alpha
     below it counts as none, so that the noise of a decoder never touches the background.
     """
 
@@ -81,6 +83,7 @@ class BFSPipeline(StepCaching, FewSteps, DiffusionPipeline):
         window_size: int = 512,
         default_steps: int = 28,
         guidance_scale: float = 30.0,
+        true_cfg_scale: float = 1.0,
         alpha_floor: float = 0.02,
     ) -> None:
         super().__init__()
@@ -100,7 +103,11 @@ class BFSPipeline(StepCaching, FewSteps, DiffusionPipeline):
             feature_extractor=feature_extractor,
         )
         self.register_to_config(
-            window_size=window_size, default_steps=default_steps, guidance_scale=guidance_scale, alpha_floor=alpha_floor
+            window_size=window_size,
+            default_steps=default_steps,
+            guidance_scale=guidance_scale,
+            true_cfg_scale=true_cfg_scale,
+            alpha_floor=alpha_floor,
         )
         self.source = "in memory"
         self.memory = "none"
@@ -189,6 +196,7 @@ class BFSPipeline(StepCaching, FewSteps, DiffusionPipeline):
         reference_tokens: int | None = None,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
+        true_cfg_scale: float | int | None = None,
         seed: int | Sequence[int] | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         latents: Tensor | None = None,
@@ -206,6 +214,7 @@ class BFSPipeline(StepCaching, FewSteps, DiffusionPipeline):
             reference: a picture of the object, or one per image; without a prompt it takes the place of the text. The object
                 is cut out by `reference_mask` (white), or else by the picture's own alpha.
             text_weight, image_weight, reference_tokens: what text and reference count; see `bfs_model.reference.Balance`.
+            true_cfg_scale: how much the prompt counts, 1 as the model was taught; see `bfs_model.prompt_guidance`.
             seed: per image; drawn at random when neither it nor `generator` (one per image) is given.
             latents: initial noise [B, C, h, w] instead of a drawn one; both branches start from it.
             composite: the finished picture; then the layer is extracted from it instead of invented.
@@ -231,11 +240,12 @@ class BFSPipeline(StepCaching, FewSteps, DiffusionPipeline):
             if composite is None
             else [canvas.pixels(c, "composite") for c in (composite if isinstance(composite, list | tuple) else [composite])]
         )
+        guide = PromptGuidance.of(self, self.config.true_cfg_scale if true_cfg_scale is None else true_cfg_scale, len(images))
         x = self._start(windows, generators, latents)
         known_latents = None if known is None else self._encode(windows, known)
         condition, encoded = self._condition(windows, images), read_conditions(self, prompts, objects, balance)
         with self._caching(step_cache):
-            tokens = self._denoise(x, condition, encoded, steps, guidance_scale, known_latents, callback_on_step_end)
+            tokens = self._denoise(x, condition, encoded, steps, guidance_scale, guide, known_latents, callback_on_step_end)
         if output_type == "latent":
             layers, pictures = list(tokens.chunk(2)[1]), list(tokens.chunk(2)[0])
         else:
@@ -290,6 +300,7 @@ class BFSPipeline(StepCaching, FewSteps, DiffusionPipeline):
         prompts: Conditions,
         steps: int,
         guidance: float | None,
+        guide: PromptGuidance | None,
         known: Tensor | None,
         callback: Callback | None,
     ) -> Tensor:
@@ -305,6 +316,10 @@ class BFSPipeline(StepCaching, FewSteps, DiffusionPipeline):
             sigma = scheduler.sigmas[step].expand(len(noise)).to(noise.device)
             x = _hold_composite(x, known, noise, sigma)
             velocity = self._velocity(x, condition, sigma, prompts.tokens, prompts.pooled, ids, guidance, prompts.bias)
+            if guide is not None:
+                none = guide.nothing
+                without = self._velocity(x, condition, sigma, none.tokens, none.pooled, ids, guidance, pass_name=WITHOUT_PROMPT)
+                velocity = guide.guided(velocity, without)
             x = scheduler.step(velocity, t, x, return_dict=False)[0]
             if callback is not None:
                 x = (callback(self, step, int(t), {"latents": x}) or {}).get("latents", x)

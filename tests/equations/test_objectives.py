@@ -79,6 +79,17 @@ def test_draws_depend_on_names_alone() -> None:
     assert not torch.equal(one.noise_comp, Draw.for_batch(batch, 7, 12).noise_comp)
 
 
+def test_noise_levels_of_the_middle() -> None:
+    """Half of the logit-normal levels lie within the quartiles of sigmoid(N(0, 1)), and they are a function of names too."""
+    ids = [str(i) for i in range(2000)]
+    zeros = torch.zeros(2000, 1, 1, 1)
+    batch = LatentBatch(ids, zeros, zeros, zeros, torch.ones(2000, 1, 4, 4), torch.zeros(2000, 1, 1), torch.zeros(2000, 1))
+    middle = {kind: Draw.for_batch(batch, 7, 3, noise_levels=kind).sigma for kind in ("uniform", "logit_normal")}
+    share = {kind: float(((sigma > 0.3375) & (sigma < 0.6625)).float().mean()) for kind, sigma in middle.items()}
+    assert share == pytest.approx({"uniform": 0.325, "logit_normal": 0.5}, abs=0.04)
+    assert torch.equal(middle["logit_normal"], Draw.for_batch(batch, 7, 3, noise_levels="logit_normal").sigma)
+
+
 def test_options_name_known_terms() -> None:
     """A term that does not exist cannot be weighed."""
     with pytest.raises(KeyError, match="perceptual"):

@@ -5,6 +5,7 @@
 """
 
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from bfs_model import encoding
 from bfs_model.compositing import composite_u8
 from bfs_model.errors import BadInput
+from bfs_model.prompt_guidance import PromptGuidance
 from bfs_model.window import Window
 from bfs_platform.data.record import Reject
 from bfs_platform.data.spec import MattingSpec
@@ -94,17 +96,31 @@ class VaeTruth:
 
 @contextmanager
 def _fill_pipeline(pipeline: Any) -> "Iterator[Any]":
-    """diffusers' inpainting pipeline over the same parts, with information sharing taken off for as long."""
+    """diffusers' inpainting pipeline over the same parts, with information sharing taken off for as long.
+
+    It is guided as the model is: one that leans on its prompts by `true_cfg_scale` is compared with a backbone that does.
+    """
     from diffusers import FluxFillPipeline
 
     names = ("scheduler", "vae", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
+    guide = PromptGuidance.of(pipeline, pipeline.config.true_cfg_scale, 1)
     transformer = pipeline.dual_branch.eject()
+    handle = None if guide is None else transformer.register_forward_hook(partial(_guided, guide), with_kwargs=True)
     try:
         fill = FluxFillPipeline(transformer=transformer, **{name: getattr(pipeline, name) for name in names})
         fill.set_progress_bar_config(disable=True)
         yield fill
     finally:
+        if handle is not None:
+            handle.remove()
         pipeline.dual_branch.inject()
+
+
+def _guided(guide: PromptGuidance, transformer: Any, given: tuple[Any, ...], named: dict[str, Any], output: tuple[Any, ...]) -> tuple[Any]:
+    """The velocity that diffusers' pipeline gets to see: a second pass, without the prompt, stands behind it."""
+    nothing = {"encoder_hidden_states": guide.nothing.tokens, "pooled_projections": guide.nothing.pooled}
+    without = transformer.forward(*given, **(named | nothing))
+    return (guide.guided(output[0], without[0]),)
 
 
 def _changed(before: np.ndarray, after: np.ndarray, inside: np.ndarray) -> np.ndarray:

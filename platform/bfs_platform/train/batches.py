@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,30 +27,40 @@ def empty_latents(rgba_vae: Any, datasets: "Iterable[Dataset]") -> EmptyLatents:
     return {size: encoding.empty_layer_latent(rgba_vae, *size).cpu() for size in sizes}
 
 
-def latent_batch(dataset: "Dataset", rows: np.ndarray, seed: int, step: int, empty: EmptyLatents | None = None) -> LatentBatch:
-    """Encoded training data of `rows`: targets sampled from their posteriors by (seed, step, id), the background at its mean.
+def latent_batch(dataset: "Dataset", rows: np.ndarray, empty: EmptyLatents | None = None) -> LatentBatch:
+    """Encoded training data of `rows`, every latent at the mean of its posterior.
 
     `empty` brings the latents of empty layers, where Eq. 7 is part of the loss.
     """
     table = dataset.take(rows, ["id", "height", "width"])
-    ids = [str(i) for i in table["id"]]
-    sampled = {}
-    for name in ("z_comp", "z_fg"):
-        mean, std = (torch.from_numpy(dataset.latents(f"{name}_{part}", rows)) for part in ("mean", "std"))
-        sampled[name] = mean + std * draws.normal([(seed, step, i, name) for i in ids], mean.shape[1:])
     size = {(int(h), int(w)) for h, w in zip(table["height"], table["width"], strict=True)}
     assert len(size) == 1, "a batch holds one resolution"
     height, width = size.pop()
     return LatentBatch(
-        ids=ids,
-        z_comp=sampled["z_comp"],
-        z_fg=sampled["z_fg"],
+        ids=[str(i) for i in table["id"]],
+        z_comp=torch.from_numpy(dataset.latents("z_comp_mean", rows)),
+        z_fg=torch.from_numpy(dataset.latents("z_fg_mean", rows)),
         z_bg=torch.from_numpy(dataset.latents("z_bg_mean", rows)),
         mask=box_masks(torch.from_numpy(dataset.boxes(rows)), height, width),
         prompt_embeds=torch.from_numpy(dataset.prompt_embeds(rows)),
         pooled_embeds=torch.from_numpy(dataset.pooled_embeds(rows)),
         z_empty=None if empty is None else empty[height, width],
     )
+
+
+Prompt = tuple[Tensor, Tensor]
+
+
+def without_some_prompts(batch: LatentBatch, nothing: Prompt, probability: float, seed: int, step: int) -> LatentBatch:
+    """The batch with the prompts of some samples taken away: what classifier-free guidance needs (Ho and Salimans 2022).
+
+    `nothing`: embeddings [1, L, D] and [1, P] of the empty prompt. Which samples depends on (seed, step, id) alone.
+    """
+    if probability == 0:
+        return batch
+    dropped = draws.uniform([(seed, step, i, "prompt") for i in batch.ids]) < probability
+    tokens = torch.where(dropped[:, None, None], nothing[0], batch.prompt_embeds)
+    return replace(batch, prompt_embeds=tokens, pooled_embeds=torch.where(dropped[:, None], nothing[1], batch.pooled_embeds))
 
 
 def images(dataset: "Dataset", rows: np.ndarray, column: str) -> Tensor:

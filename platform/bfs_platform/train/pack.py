@@ -1,19 +1,25 @@
 """One bundle of a trained model and its base."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from bfs_model import BFSPipeline, bundle, integrity
+from bfs_model.errors import BadInput
 
 REFERENCE_PARTS = ("image_encoder", "image_embedder", "feature_extractor")
+TRAINED_PARTS = ("vae", "rgba_vae", "transformer", "compositor", "sharing")
 
 
-def pack(model: str, output: Path, reference: str | None = None) -> Path:
+def pack(model: str, output: Path, reference: str | None = None, take: Sequence[str] = (), settings: dict[str, Any] | None = None) -> Path:
     """Write `model`, parts of its base included, as one bundle with weights in float16; returns the path of its manifest.
 
     Its manifest keeps what the model's says of its training. `reference`: a bundle whose reference encoder goes in as well; it
-    must have been distilled from the same text encoders.
+    must have been distilled from the same text encoders. `take`: networks of other bundles, `transformer=FOLDER`, for those that
+    were trained side by side. `settings` of sampling that are not None replace the model's own.
+    Raises `BadInput` for a part that is none or does not fit.
     """
     folder = bundle.locate(model)
     facts = {k: v for k, v in integrity.read_manifest(folder)["body"].items() if k in ("training", "history", "gates")}
@@ -21,8 +27,37 @@ def pack(model: str, output: Path, reference: str | None = None) -> Path:
     if reference is not None:
         other = BFSPipeline.from_pretrained(reference)
         pipe.register_modules(**{name: getattr(other, name) for name in REFERENCE_PARTS})
+    for name, part in _taken(pipe, take).items():
+        pipe.register_modules(**{name: part})
+    pipe.register_to_config(**_checked({key: value for key, value in (settings or {}).items() if value is not None}))
     for part in pipe.components.values():
         if isinstance(part, torch.nn.Module):
             part.half()
     pipe.save_pretrained(output, facts=facts)
     return output / integrity.MANIFEST
+
+
+def _taken(pipe: BFSPipeline, take: Sequence[str]) -> dict[str, torch.nn.Module]:
+    """The networks to take from other bundles, by name; each has the shapes of the one that it replaces."""
+    parts: dict[str, torch.nn.Module] = {}
+    for given in take:
+        name, equals, folder = given.partition("=")
+        if name not in TRAINED_PARTS or not equals or name in parts:
+            raise BadInput("take", given, "is not PART=FOLDER, or names a part twice", f"use one of {', '.join(TRAINED_PARTS)}")
+        part, own = (getattr(p, name) for p in (BFSPipeline.from_pretrained(folder), pipe))
+        if name != "sharing" and _shapes(part) != _shapes(own):
+            raise BadInput("take", given, f"has another geometry than the {name} of the model", "take it from a bundle of the same base")
+        parts[name] = part
+    return parts
+
+
+def _checked(settings: dict[str, Any]) -> dict[str, Any]:
+    if settings.get("default_steps", 1) < 1:
+        raise BadInput("steps", settings["default_steps"], "is not positive", "28 is a good choice")
+    if not 1 <= settings.get("true_cfg_scale", 1) < float("inf"):
+        raise BadInput("true_cfg_scale", settings["true_cfg_scale"], "is not a number of at least 1", "1 is none, 2 to 4 is usual")
+    return settings
+
+
+def _shapes(module: torch.nn.Module) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in module.state_dict().items()}

@@ -1,7 +1,11 @@
 """The two-step alternative and the VAE's ceiling, with an untrained pipeline of the real classes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from bfs_model import BFSPipeline
 from bfs_model.errors import BadInput
@@ -10,7 +14,7 @@ from bfs_platform.evaluate.baselines import find_baseline
 from bfs_platform.evaluate.fakes import FakeDisc
 from bfs_platform.evaluate.models import PipelineModel
 from bfs_platform.evaluate.samples import Sample, list_entries, read_sample
-from bfs_platform.evaluate.two_step import _changed
+from bfs_platform.evaluate.two_step import _changed, _fill_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +50,29 @@ def test_two_step_leaves_the_model_as_it_was(model, sample) -> None:
     before = model.draw(_image(sample), box, "cube", 1, 2).layer.tobytes()
     find_baseline("two_step")(model).predict(sample, 0, 2)
     assert model.draw(_image(sample), box, "cube", 1, 2).layer.tobytes() == before
+
+
+def test_two_step_is_guided_as_the_model_is(model, sample) -> None:
+    """Its picture from one step is that of the formula, from the passes with and without the prompt; the hook is gone afterwards."""
+    plain = _one_step(model, sample)
+    without = _one_step(model, replace(sample, caption=""))
+    model.pipeline.register_to_config(true_cfg_scale=3.0)
+    try:
+        guided = _one_step(model, sample)
+    finally:
+        model.pipeline.register_to_config(true_cfg_scale=1.0)
+    assert np.abs(plain - without).max() > 1e-4, "the prompt changes nothing: the test would prove nothing"
+    np.testing.assert_allclose(guided, without + 3 * (plain - without), rtol=0, atol=1e-4)
+    assert np.array_equal(_one_step(model, sample), plain)
+
+
+def _one_step(model: PipelineModel, sample: Sample) -> np.ndarray:
+    """The latent that the inpainting pipeline arrives at in one step."""
+    pictures = {"image": _image(sample).resize((32, 32)), "mask_image": Image.new("L", (32, 32), 255)}
+    settings = {"height": 32, "width": 32, "num_inference_steps": 1, "max_sequence_length": 16, "output_type": "latent"}
+    with _fill_pipeline(model.pipeline) as fill:
+        out = fill(prompt=sample.caption, **pictures, **settings, generator=torch.Generator().manual_seed(1))
+    return np.asarray(out.images)
 
 
 def test_what_changed_is_the_largest_piece_without_holes() -> None:

@@ -67,18 +67,24 @@ class BackboneTask:
     def module(self) -> BackboneModule:
         return BackboneModule(self.pipe.transformer.requires_grad_(True))
 
+    @cached_property
+    def nothing(self) -> batches.Prompt:
+        return self.pipe.encode_prompt([""])
+
     def data(self, step: int) -> str:
         return "natural"
 
     def batch(self, data: str, rows: np.ndarray, step: int) -> tuple[Sequence[str], tuple[Any, ...]]:
-        batch = batches.latent_batch(self.dataset, rows, self.spec.seed, step)
+        batch = batches.latent_batch(self.dataset, rows)
+        batch = batches.without_some_prompts(batch, self.nothing, self.settings.prompt_dropout, self.spec.seed, step)
         masked = draws.uniform([(self.spec.seed, step, i, "masked") for i in batch.ids]) < self.settings.masked_probability
         background = batch.z_bg.clone()
         if masked.any():
             images = batches.images(self.dataset, rows[masked.numpy()], "composite_png")
             with torch.no_grad():
                 background[masked] = encoding.encode_images(self.pipe.vae, images * (1 - batch.mask[masked]))[0]
-        return batch.ids, (batch, Draw.for_batch(batch, self.spec.seed, step), background)
+        draw = Draw.for_batch(batch, self.spec.seed, step, noise_levels=self.settings.noise_levels)
+        return batch.ids, (batch, draw, background)
 
     def samples(self, weights: dict[str, Tensor]) -> "dict[str, Image.Image]":
         from bfs_platform.train.probes import probe_sheet

@@ -91,7 +91,7 @@ class CompositorTask:
         return "synthetic"
 
     def batch(self, data: str, rows: np.ndarray, step: int) -> tuple[Sequence[str], tuple[Any, ...]]:
-        batch = batches.latent_batch(self.dataset, rows, self.spec.seed, step, self.empty)
+        batch = batches.latent_batch(self.dataset, rows, self.empty)
         assert batch.z_empty is not None
         keys = [(self.spec.seed, step, i) for i in batch.ids]
         kind = draws.uniform([(*key, "kind") for key in keys])
@@ -101,16 +101,11 @@ class CompositorTask:
         if paired.any():
             z_bg[paired], z_comp[paired] = self._recomposed(rows[paired.numpy()], step)
         z_comp = torch.where(empty.view(-1, 1, 1, 1), z_bg, z_comp)
-        z_fg = torch.where(empty.view(-1, 1, 1, 1), batch.z_empty, self._near_mean(batch.z_fg, rows, keys))
+        z_fg = torch.where(empty.view(-1, 1, 1, 1), batch.z_empty, batch.z_fg)
         level = draws.uniform([(*key, "level") for key in keys]).view(-1, 1, 1, 1) * self.settings.noise
         z_fg = z_fg + level * draws.normal([(*key, "noise") for key in keys], z_fg.shape[1:])
         corners = self._corners(keys, z_fg.shape[-2], z_fg.shape[-1])
         return batch.ids, (z_fg, z_bg, batch.z_empty, z_comp, corners)
-
-    def _near_mean(self, z_fg: Tensor, rows: np.ndarray, keys: list[tuple[int, int, str]]) -> Tensor:
-        """Anything from the mean of the posterior to the sample `z_fg`: one-step estimates lean to the mean."""
-        mean = torch.from_numpy(self.dataset.latents("z_fg_mean", rows))
-        return torch.lerp(mean, z_fg, draws.uniform([(*key, "spread") for key in keys]).view(-1, 1, 1, 1))
 
     def _recomposed(self, rows: np.ndarray, step: int) -> tuple[Tensor, Tensor]:
         """z_B of other records, drawn per record, and z_C of these layers over their backgrounds."""
@@ -141,7 +136,7 @@ class CompositorTask:
     @torch.no_grad()
     def samples(self, weights: dict[str, Tensor]) -> "dict[str, Image.Image]":
         self._load(weights)
-        batch = batches.latent_batch(self.dataset, np.arange(min(8, len(self.dataset))), self.spec.seed, 0, self.empty)
+        batch = batches.latent_batch(self.dataset, np.arange(min(8, len(self.dataset))), self.empty)
         decoded = encoding.decode_latents(self.pipe.vae, self.pipe.compositor(batch.z_fg, batch.z_bg, batch.z_empty))
         return {"composites": side_by_side(self.dataset, "composite_png", encoding.to_image(decoded))}
 

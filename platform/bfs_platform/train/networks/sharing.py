@@ -69,11 +69,16 @@ class SharingTask:
     def empty(self) -> batches.EmptyLatents:
         return batches.empty_latents(self.pipe.rgba_vae, self.datasets.values())
 
+    @cached_property
+    def nothing(self) -> batches.Prompt:
+        return self.pipe.encode_prompt([""])
+
     def data(self, step: int) -> str:
         return self.option(step).data
 
     def batch(self, data: str, rows: np.ndarray, step: int) -> tuple[Sequence[str], tuple[Any, ...]]:
-        batch = batches.latent_batch(self.datasets[data], rows, self.spec.seed, step, self.empty)
+        batch = batches.latent_batch(self.datasets[data], rows, self.empty)
+        batch = batches.without_some_prompts(batch, self.nothing, self.settings.prompt_dropout, self.spec.seed, step)
         draw = Draw.for_batch(batch, self.spec.seed, step, self.settings.shared_noise)
         return batch.ids, (batch, draw, self.option(step))
 

@@ -15,7 +15,8 @@ class SharingSpec(Spec):
 
     `init`: `fresh` weights, or those that the `base` (bundle or model) brings. `comp_weight`, `real_probability`: Eq. 8 and §4.2.
     `rank`, `alpha`, `mixer`, `mixer_hidden` (of the MLP; 0 is a quarter of the backbone's width) and `detach_inputs` shape fresh
-    weights. `guidance` is embedded when the backbone is distilled.
+    weights. `guidance` is embedded when the backbone is distilled. `prompt_dropout`: how often a sample has no prompt, so that
+    sampling can be guided by the difference that it makes (`true_cfg_scale`); the paper has none.
     """
 
     kind: Literal["sharing"] = "sharing"
@@ -25,6 +26,7 @@ class SharingSpec(Spec):
     real_probability: Share = 0.8
     shared_noise: bool = True
     guidance: float = 1.0
+    prompt_dropout: Share = 0.0
     rank: Annotated[int, Field(ge=1)] = 16
     alpha: float = 16.0
     mixer: Literal["mlp", "shared"] = "mlp"
@@ -47,11 +49,13 @@ class BackboneSpec(Spec):
     """The inpainting backbone of the tabletop world: the stand-in for Flux-Fill.
 
     `masked_probability`: how often the condition is the composite with the box cut out (inpainting, as Flux-Fill was
-    trained); otherwise it is the whole background.
+    trained); otherwise it is the whole background. `prompt_dropout`: how often there is no prompt. `noise_levels`: how σ is drawn.
     """
 
     kind: Literal["backbone"] = "backbone"
     masked_probability: Share = 0.5
+    prompt_dropout: Share = 0.0
+    noise_levels: Literal["uniform", "logit_normal"] = "uniform"
 
 
 class RgbaVaeSpec(Spec):
