@@ -34,7 +34,7 @@ class Meter:
 
     @contextlib.contextmanager
     def checkpointing(self) -> Iterator[None]:
-        """Counts as time spent on a checkpoint, which is not part of the steps."""
+        """Counts as time in which training waits for a checkpoint; it is not part of the steps."""
         began = time.perf_counter()
         yield
         self._last_checkpoint_s = time.perf_counter() - began
@@ -47,9 +47,9 @@ class Meter:
         yield
         self._outside_s += time.perf_counter() - began
 
-    def checkpoint_missed(self) -> None:
-        """Count a checkpoint that could not be written."""
-        self._missed_checkpoints += 1
+    def checkpoints_missed(self, number: int) -> None:
+        """Count checkpoints that could not be written."""
+        self._missed_checkpoints += number
 
     def step_done(self) -> None:
         """Count a step."""

@@ -5,6 +5,7 @@ that it owns by position, and reads whichever elements its shard needs, so that 
 size and stage, and at another one too. What is trained is small (LoRAs and mixers); the frozen base is never written.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,8 @@ def trainable(engine: Any) -> list[tuple[str, nn.Parameter]]:
     return [(name, p) for name, p in engine.module.named_parameters() if p.requires_grad]
 
 
-def save(engine: Any, directory: Path, num_updates: int) -> None:
-    """Write this rank's share of the state. A collective call: all ranks gather each parameter in turn, its owner keeps it.
-
-    Raises: `OSError` when the disk is full or fails; the ranks have met by then, so the caller can let them agree on it.
-    """
+def snapshot(engine: Any, num_updates: int) -> dict[str, Tensor]:
+    """A copy of this rank's share of the state. A collective call: all ranks gather each parameter in turn, its owner keeps it."""
     rank, world_size = _place()
     tensors = {UPDATES: torch.tensor(num_updates)} if rank == 0 else {}
     for position, (name, parameter) in enumerate(trainable(engine)):
@@ -35,7 +33,19 @@ def save(engine: Any, directory: Path, num_updates: int) -> None:
             full = _full(engine, parameter, key)
             if position % world_size == rank:
                 tensors[f"{key}/{name}"] = full
-    save_file(tensors, directory / f"state-{rank:05d}-of-{world_size:05d}.safetensors")
+    return tensors
+
+
+def share(directory: Path, rank: int, world_size: int) -> Path:
+    """The file that holds a rank's share."""
+    return directory / f"state-{rank:05d}-of-{world_size:05d}.safetensors"
+
+
+def write(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write a share: under its name it is whole. Raises: `OSError` when the disk is full or fails."""
+    partial = path.with_name(f".{path.name}")
+    save_file(tensors, partial)
+    os.rename(partial, path)
 
 
 def load(engine: Any, directory: Path) -> None:

@@ -27,7 +27,7 @@ def test_steps_are_timed_without_checkpoints_and_pictures() -> None:
         time.sleep(0.05)
     with meter.sampling():
         time.sleep(0.05)
-    meter.checkpoint_missed()
+    meter.checkpoints_missed(1)
     values = meter.values()
     assert 0.02 <= values["step_s"] < 0.06 and 0.01 <= values["data_wait_s"] < values["step_s"]
     assert values["samples_per_s"] == pytest.approx(16 / values["step_s"])
