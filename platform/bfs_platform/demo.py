@@ -14,9 +14,8 @@ from pathlib import Path
 
 from bfs_model.errors import BadInput
 from bfs_platform.jobs import exit_code
-from bfs_platform.processes import Child, free_port, private_cluster
+from bfs_platform.processes import Child, free_port, private_cluster, run_script, show
 
-ROOT = Path(__file__).resolve().parents[2]
 _NUM_STEPS = 8
 
 
@@ -87,28 +86,18 @@ class Demo:
         self.announce("Serve models:/bfs@champion with Ray Serve and ask it for a layer over HTTP")
         port = free_port()
         command = [sys.executable, "-m", "bfs_serve", "--model", "models:/bfs@champion", "--port", str(port)]
-        self.show(command)
+        show(command)
         with Child(command, self.environment) as service:
             service.wait_for("ready http")
             return request_layer(f"http://127.0.0.1:{port}", self.out / "heldout", self.out / "result", self.say)
 
     def job(self, name: str, *arguments: object) -> None:
-        """Run one job to its end; its progress goes to stderr. Raises `RuntimeError` when it fails."""
-        command = [sys.executable, str(ROOT / "jobs" / f"{name}.py"), *map(str, arguments)]
-        self.show(command)
-        with Child(command, self.environment) as child:
-            code = child.wait()
-        if code != 0:
-            raise RuntimeError(f"jobs/{name}.py ended with exit code {code}; its messages stand above")
+        """Run one job to its end. Raises `RuntimeError` when it fails."""
+        run_script(name, [str(argument) for argument in arguments], self.environment)
 
     def announce(self, title: str) -> None:
         self.step += 1
         self.say(f"\n[{self.step}/{_NUM_STEPS}] {title}  ({time.monotonic() - self.began:.0f} s so far)")
-
-    def show(self, command: Sequence[str]) -> None:
-        """Print a command as a user would type it."""
-        short = ["python", *(part.replace(f"{ROOT}/", "").replace(f"{Path.cwd()}/", "") for part in command[1:])]
-        self.say("  $ " + " ".join(short))
 
     def say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)

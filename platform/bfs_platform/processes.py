@@ -10,11 +10,14 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from bfs_platform.jobs import keep_ray_on_loopback
 from bfs_platform.tracking import leash
+
+ROOT = Path(__file__).resolve().parents[2]
 
 # What Ray's C++ side says about its own actors and logs; errors arrive as exceptions.
 _REMARK = re.compile(r"(core_worker|logging)\.cc:\d+\]?: ")
@@ -72,6 +75,22 @@ class Child:
         with self._lines:
             self._ended = True
             self._lines.notify_all()
+
+
+def run_script(name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Run jobs/`name`.py to its end; the command and its progress go to stderr. Raises `RuntimeError` when it fails."""
+    command = [sys.executable, str(ROOT / "jobs" / f"{name}.py"), *arguments]
+    show(command)
+    with Child(command, environment) as child:
+        code = child.wait()
+    if code != 0:
+        raise RuntimeError(f"jobs/{name}.py ended with exit code {code}; its messages stand above")
+
+
+def show(command: Sequence[str]) -> None:
+    """Print a command to stderr as a user would type it."""
+    short = ["python", *(part.replace(f"{ROOT}/", "").replace(f"{Path.cwd()}/", "") for part in command[1:])]
+    print("  $ " + " ".join(short), file=sys.stderr, flush=True)
 
 
 def free_port() -> int:

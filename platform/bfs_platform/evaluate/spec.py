@@ -1,6 +1,6 @@
 """What an evaluation does, apart from which model and which pictures."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -43,3 +43,17 @@ class EvaluationSpec(Spec):
     gpus_per_actor: float = Field(default=0.0, ge=0)
     loader: str = "bfs_platform.evaluate.models:load_pipeline"
     experiment: str = "bfs-evaluate"
+
+
+Part = Literal["full", "without_stage1", "without_stage2", "without_comp", "without_reg"]
+
+
+class PartsSpec(Spec):
+    """What `bfs_platform.evaluate.parts` compares. `training` and `evaluation`: overrides (`key=value`) for all variants alike."""
+
+    variants: tuple[Part, ...] = ("full", "without_stage1", "without_stage2", "without_comp", "without_reg")
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (7, 8, 9)
+    stage1_steps: int = Field(default=2000, ge=1)
+    stage2_steps: int = Field(default=1000, ge=1)
+    training: tuple[str, ...] = ()
+    evaluation: tuple[str, ...] = ("baselines=[]", "report_samples=0", "num_records=100")

@@ -2,7 +2,7 @@
 
 from bfs_platform.config.registry import recipe
 from bfs_platform.evaluate.learned.spec import THIS_PYTHON, LearnedSpec
-from bfs_platform.evaluate.spec import EvaluationSpec
+from bfs_platform.evaluate.spec import EvaluationSpec, PartsSpec
 from bfs_platform.registry.spec import Bound, PromotionSpec
 
 
@@ -28,6 +28,12 @@ def tabletop_evaluation() -> EvaluationSpec:
 def tabletop_extraction() -> EvaluationSpec:
     """Layers taken out of finished tabletop scenes, beside plain matting with the true mask: errors of alpha on object and effects."""
     return EvaluationSpec(task="extraction", baselines=("truth", "matting"), group_by=("material", "shape", "size"))
+
+
+@recipe
+def tabletop_parts() -> PartsSpec:
+    """Full training against training without stage 1, stage 2, L_comp or L_reg: three seeds, the steps of the tabletop recipes."""
+    return PartsSpec()
 
 
 @recipe
