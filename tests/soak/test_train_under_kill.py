@@ -94,7 +94,8 @@ threading.Timer({after_s}, lambda: os.kill(os.getpid(), signal.SIGKILL)).start()
 
 def test_a_group_that_loses_workers_at_random_keeps_its_result(ranks: Ranks, inputs: Any, tmp_path: Path) -> None:
     """The number of workers changes at random after each loss, 1 to 4, at the same global batch: the result agrees to 1e-6."""
-    settings = ("num_steps=12", "checkpoint.every_steps=1", "optimizer.lr=1e-3")
+    # The recipe's own rate: a higher one would make more of the last bits, which another order of sums does change.
+    settings = ("num_steps=12", "checkpoint.every_steps=1", "optimizer.lr=2e-4")
     whole = training.weights_of(ranks.run(training.config(tmp_path / "whole", "tabletop_stage2", *inputs, settings), 1))
     told = training.config(tmp_path / "torn", "tabletop_stage2", *inputs, settings)
     rng = np.random.default_rng(7)

@@ -59,6 +59,24 @@ def test_a_disk_that_stays_full(ranks: Ranks, configured: Configured) -> None:
     assert [path.name for path in checkpoints.committed(Path(told["output"]))] == ["step-00000002"]
 
 
+@pytest.mark.distributed
+@pytest.mark.parametrize("damage", ["flip", "truncate"])
+def test_a_damaged_checkpoint_costs_steps_and_no_bit(damage: str, ranks: Ranks, configured: Configured) -> None:
+    """The newest checkpoint of a run is damaged on disk: that is said, the one before is used, and the result is what it was."""
+    told = configured("run", "tabletop_stage2", "num_workers=1", "checkpoint.every_steps=1")
+    undisturbed = weights_of(ranks.run(told))
+    newest, before = checkpoints.committed(Path(told["output"]))
+    (state,) = newest.glob("state-*")
+    data = bytearray(state.read_bytes())
+    data[len(data) // 2] ^= 1
+    state.write_bytes(data if damage == "flip" else data[: len(data) // 2])
+    group = ranks.start(told)
+    assert difference(weights_of(ranks.wait(group)), undisturbed) == 0
+    assert f"{state.name} is damaged: its sha256 is not the one in the manifest" in group.log()
+    assert f"Set aside as damaged-{newest.name}; the checkpoint before it is used" in group.log()
+    assert checkpoints.committed(Path(told["output"])) == [newest, before]
+
+
 NAN_ON_RANK_1 = """
 import torch
 from bfs_model import objectives
@@ -109,15 +127,18 @@ def test_exhausted_memory_is_advice_with_numbers() -> None:
 
 
 def test_torn_notes_of_ray_are_set_aside_and_said_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A truncated snapshot would brick the run's name in Ray Train; ours is renamed with a warning, a whole one just goes."""
-    snapshot = tmp_path / "checkpoint_manager_snapshot.json"
+    """A truncated snapshot would brick the run's name in Ray Train: a run that starts renames it with a warning; a whole one just goes."""
+    spec = resolve("tabletop_stage1", [], TrainSpec)
+    launch._prepare(tmp_path, spec)
+    snapshot = tmp_path / "ray" / "checkpoint_manager_snapshot.json"
+    snapshot.parent.mkdir()
     snapshot.write_text('{"checkpoint_results": [{"che')
     with caplog.at_level(logging.WARNING):
-        launch._set_snapshot_aside(snapshot)
-    assert not snapshot.exists() and (tmp_path / "damaged-checkpoint_manager_snapshot.json").exists()
+        launch._prepare(tmp_path, spec)
+    assert not snapshot.exists() and (snapshot.parent / "damaged-checkpoint_manager_snapshot.json").exists()
     assert "Set aside as damaged-checkpoint_manager_snapshot.json" in caplog.text
     snapshot.write_text("{}")
-    launch._set_snapshot_aside(snapshot)
+    launch._prepare(tmp_path, spec)
     assert not snapshot.exists()
 
 
