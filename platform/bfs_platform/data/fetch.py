@@ -45,7 +45,7 @@ def manifest_at(place: str | Path | RemotePath) -> tuple[Location, dict[str, Any
     """Where a training set is, and its manifest; of an object store also that every object is there, with its size."""
     found = reachable(location(place), "dataset")
     manifest = read_manifest(found, KIND)
-    return found, check_sizes(found, manifest) if isinstance(found, RemotePath) else manifest
+    return found, check_sizes(found, _with_plain_paths(found, manifest)) if isinstance(found, RemotePath) else manifest
 
 
 def local_copy(place: RemotePath, cache: Path) -> Path:
@@ -53,7 +53,7 @@ def local_copy(place: RemotePath, cache: Path) -> Path:
 
     Of several processes one fetches and the others wait. A file of the copy that was damaged is fetched again.
     """
-    manifest = _with_plain_paths(place, manifest_at(place)[1])
+    manifest = manifest_at(place)[1]
     final = cache.absolute() / manifest["content_hash"]
     seen = _stamp(final)
     if seen is not None and _is_whole(final):
