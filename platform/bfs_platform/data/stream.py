@@ -45,15 +45,17 @@ def run_stream(units: Sequence[Unit], spec: DataSpec, root: Location, output: Lo
     tasks = TaskPoolStrategy(size=min(spec.execution.cpu_workers or max(1, int(cpus)), len(units)))
     items = [{"unit": unit.to_json()} for unit in units]
     dataset: ray.data.Dataset = ray.data.from_items(items, override_num_blocks=min(len(items), MAX_BLOCKS))
+    num_pools = len(named(spec)) + (base is not None)
     if named(spec):
-        dataset = _with_models(dataset, spec, root, tasks, resources, share)
+        dataset = _with_models(dataset, spec, root, tasks, resources, share, num_pools)
     else:
         dataset = dataset.map_batches(ComposeStage(spec, root), batch_size=1, compute=tasks, num_cpus=share)
     if base is None:
         dataset = dataset.map_batches(WriteStage(output), batch_size=1, compute=tasks, num_cpus=share)
     else:
         gpus = spec.execution.gpus_per_encoder
-        pool = ActorPoolStrategy(min_size=1, max_size=min(spec.execution.encoders or most_encoders(resources, gpus), len(units)))
+        first, most = pool_sizes(spec.execution.encoders or most_encoders(resources, gpus), num_pools, len(units))
+        pool = ActorPoolStrategy(min_size=first, max_size=most)
         encode: dict[str, Any] = {"fn_constructor_args": (spec, base), "batch_size": 1, "compute": pool, "num_cpus": share}
         dataset = dataset.map_batches(EncodeStage, num_gpus=gpus or None, **encode)
         dataset = dataset.map_batches(WriteStage(output), batch_size=1, num_cpus=share / 4)
@@ -61,14 +63,17 @@ def run_stream(units: Sequence[Unit], spec: DataSpec, root: Location, output: Lo
         yield Receipt(**json.loads(row["receipt"]))
 
 
-def _with_models(dataset: Any, spec: DataSpec, root: Location, tasks: Any, resources: dict[str, float], share: float) -> Any:
+def _with_models(
+    dataset: Any, spec: DataSpec, root: Location, tasks: Any, resources: dict[str, float], share: float, num_pools: int
+) -> Any:
     """The pixel stages with one pool of actors per model between their two halves."""
     from ray.data import ActorPoolStrategy
 
     dataset = dataset.map_batches(PrepareStage(spec, root), batch_size=1, compute=tasks, num_cpus=share)
     for name in named(spec):
         pool = getattr(spec.execution.models, name)
-        actors = ActorPoolStrategy(min_size=1, max_size=pool.workers or most_encoders(resources, pool.gpus))
+        first, most = pool_sizes(pool.workers or most_encoders(resources, pool.gpus), num_pools)
+        actors = ActorPoolStrategy(min_size=first, max_size=most)
         # An actor of a model waits for its GPU most of the time: several may share one CPU.
         settings: dict[str, Any] = {"fn_constructor_args": (name, spec), "batch_size": 1, "compute": actors, "num_cpus": share / 4}
         dataset = dataset.map_batches(ModelStage, num_gpus=pool.gpus or None, **settings)
@@ -80,6 +85,17 @@ def most_encoders(resources: dict[str, float], gpus_per_encoder: float) -> int:
     if gpus_per_encoder > 0:
         return max(1, int(resources.get("GPU", 0) / gpus_per_encoder))
     return max(1, int(resources.get("CPU", 1) / 2))
+
+
+def pool_sizes(wanted: int, num_pools: int, num_units: int | None = None) -> tuple[int, int]:
+    """With how many actors a pool starts, and how many it may have.
+
+    It starts with its part of what the cluster holds, because Ray Data does not enlarge a pool whose tasks compete for the same
+    cores: a single encoder then sets the pace while others could work. It gets no more than a part, because pools that are
+    first served could leave none for the next.
+    """
+    most = wanted if num_units is None else min(wanted, num_units)
+    return max(1, most // num_pools), most
 
 
 class ComposeStage:
