@@ -4,14 +4,18 @@ Every training and every evaluation is a job that a user could type, in a folder
 so an interrupted comparison goes on where it stopped.
 """
 
+import json
 import os
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from bfs_model import integrity
+from bfs_model.errors import BadInput
+from bfs_model.files import write_whole
+from bfs_platform.evaluate.catalogue import METRICS
 from bfs_platform.evaluate.results import read_results
 from bfs_platform.evaluate.spec import PartsSpec
 from bfs_platform.processes import run_script
@@ -82,16 +86,22 @@ def jobs_of(spec: PartsSpec, name: str, seed: int, inputs: Inputs, output: Path)
 
 
 def compare(spec: PartsSpec, inputs: Inputs, output: Path) -> Path:
-    """Run what is missing and commit the table to `output`/table; returns the path of its manifest."""
+    """Run what is missing and commit the table to `output`/table; returns the path of its manifest.
+
+    Raises `BadInput` when `output` holds another comparison.
+    """
+    facts = {**spec.resolved(), "inputs": asdict(inputs)}
+    _claim(output, facts)
     for seed in spec.seeds:
         for name in spec.variants:
             for job in jobs_of(spec, name, seed, inputs, output):
                 if not job.done:
                     run_script(job.script, job.arguments, os.environ)
     results = {name: {seed: read_results(output / f"evaluation-{name}-{seed}") for seed in spec.seeds} for name in spec.variants}
-    body = {**spec.resolved(), "inputs": inputs.__dict__, "labels": {n: VARIANTS[n].label for n in spec.variants}, "table": table(results)}
+    figures = table(results)
     staging = integrity.staging_for(output / "table")
-    return integrity.commit(staging, output / "table", KIND, body)
+    (staging / "table.md").write_text(markdown(figures), encoding="utf-8")
+    return integrity.commit(staging, output / "table", KIND, {**facts, "table": figures})
 
 
 def table(results: Mapping[str, Mapping[int, dict[str, Any]]]) -> dict[str, dict[str, dict[str, float]]]:
@@ -102,6 +112,26 @@ def table(results: Mapping[str, Mapping[int, dict[str, Any]]]) -> dict[str, dict
         known = [metric for metric in figures[0] if all(figure[metric]["mean"] is not None for figure in figures)]
         made[name] = {metric: _spread([figure[metric]["mean"] for figure in figures]) for metric in known}
     return made
+
+
+def markdown(figures: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    """The table as Markdown: a row per metric that all variants have, a column per variant, means ± spread over seeds."""
+    shown = [metric for metric in METRICS if all(metric in column for column in figures.values())]
+    lines = [["", *(VARIANTS[name].label for name in figures)], ["---"] * (len(figures) + 1)]
+    for metric in shown:
+        about, cells = METRICS[metric], [column[metric] for column in figures.values()]
+        label = f"{about.label} {'↑' if about.higher else '↓'}"
+        lines.append([label, *(f"{cell['mean']:.{about.digits}f} ± {cell['std']:.{about.digits}f}" for cell in cells)])
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def _claim(output: Path, facts: Mapping[str, Any]) -> None:
+    """Note what `output` compares, so that results of other settings are never taken for its own."""
+    note, text = output / "comparison.json", json.dumps(facts, indent=1, sort_keys=True) + "\n"
+    if note.exists() and note.read_text(encoding="utf-8") != text:
+        raise BadInput("output", output, "holds a comparison with other settings or inputs", "choose another directory")
+    output.mkdir(parents=True, exist_ok=True)
+    write_whole(note, text.encode())
 
 
 def _training(spec: PartsSpec, script: str, recipe: str, seed: int, steps: int, base: str, datasets: Sequence[str], folder: Path) -> Job:

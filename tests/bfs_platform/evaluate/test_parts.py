@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from bfs_model.errors import BadInput
 from bfs_platform.config import resolve
 from bfs_platform.evaluate import parts
 from bfs_platform.evaluate.parts import VARIANTS, Inputs, Job, compare, jobs_of, table
@@ -57,6 +58,10 @@ def test_what_is_shared_is_trained_once_and_what_is_finished_not_again(tmp_path:
     whole = ["tabletop_stage1-3", "full-3", "evaluation-full-3", "without_reg-3", "without_reg-3", "evaluation-without_reg-3"]
     assert ran == whole
     assert manifest == tmp_path / "table" / "manifest.json" and manifest.exists()
+    lines = (tmp_path / "table" / "table.md").read_text().splitlines()
+    assert lines[0] == "|  | full | without L_reg |" and lines[2] == "| region MAE ↓ | 0.2500 ± 0.0000 | 0.2500 ± 0.0000 |"
+    with pytest.raises(BadInput, match="other settings"):
+        compare(spec.model_copy(update={"stage1_steps": 21}), INPUTS, tmp_path)
 
 
 def test_the_table_spreads_over_seeds() -> None:
