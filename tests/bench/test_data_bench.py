@@ -1,0 +1,69 @@
+"""Builds on Ray Data beside a plain pool of processes, and a plan beside what a larger build then took.
+
+BFS_BENCH_RECORDS changes the size of the large builds (640); the small ones have a quarter.
+"""
+
+import os
+import statistics
+from pathlib import Path
+from typing import Any
+
+import data_arms
+import pytest
+from drawn import write_rorem
+from measuring import Row, circumstances, table
+
+from bfs_platform.config import resolve
+from bfs_platform.data import capacity
+from bfs_platform.data.spec import DataSpec
+
+pytestmark = pytest.mark.bench
+
+NUM_RECORDS = int(os.environ.get("BFS_BENCH_RECORDS", "640"))
+ROUNDS = int(os.environ.get("BFS_BENCH_ROUNDS", "2"))
+
+
+CHANGES = ("records_per_shard=8", "execution.encoders=2", "max_reject_rate=0.5", "stage=1")
+
+
+def idle_share(steady: data_arms.Steady) -> tuple[str, float]:
+    """The stage that is busiest per worker, and how much of their time its workers wait."""
+    workers = {"encode": steady.encoders, "compose": data_arms.NUM_WORKERS, "write": data_arms.NUM_WORKERS}
+    busy = {name: seconds / workers[name] / steady.wall_s for name, seconds in steady.busy_s.items()}
+    name = max(busy, key=lambda stage: busy[stage])
+    return name, 1 - busy[name]
+
+
+def test_ray_data_beside_a_pool(ray_cluster: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Prints records per second of both, by the clock and by CPU time, interleaved; idle share; predicted by measured time."""
+    spec = resolve("tabletop_data_stage1", CHANGES, DataSpec)
+    large = write_rorem(tmp_path / "large", NUM_RECORDS, size=64)
+    small = write_rorem(tmp_path / "small", NUM_RECORDS // 4, size=64)
+    rays, pools, predicted_s, measured_s = [], [], [], []
+    for number in range(ROUNDS):
+        data_arms.ray(small, tmp_path / f"small{number}", spec, "tiny")
+        plan = capacity.measure(tmp_path / f"small{number}")
+        predicted_s.append(plan.wall_s(NUM_RECORDS, plan.cores))
+        steady, took_s = data_arms.ray(large, tmp_path / f"ray{number}", spec, "tiny")
+        rays.append(steady)
+        measured_s.append(took_s)
+        pools.append(data_arms.pool(large, tmp_path / f"pool{number}", spec, "tiny"))
+        with capsys.disabled():
+            print(f"\n{rays[-1]}\n{pools[-1]}\npredicted {predicted_s[-1]:.1f} s, took {took_s:.1f} s")
+    by_clock = [statistics.median(s.records / s.wall_s for s in arm) for arm in (rays, pools)]
+    cpu_ms = [min(1e3 * s.cpu_s / s.records for s in arm) for arm in (rays, pools)]
+    stages = [idle_share(s) for s in rays]
+    as_planned = statistics.median(predicted_s) / statistics.median(measured_s)
+    rows = [
+        Row("Ray Data ÷ pool, records per second", by_clock[0] / by_clock[1], 1.0, 0.9, at_least=True),
+        Row("Ray Data ÷ pool, records per CPU second", cpu_ms[1] / cpu_ms[0], 1.0, 0.9, at_least=True),
+        Row("CPU time of a record, Ray Data", cpu_ms[0], unit=" ms"),
+        Row("CPU time of a record, pool", cpu_ms[1], unit=" ms"),
+        Row(f"idle share of the slowest stage, {stages[0][0]}", statistics.median(idle for _, idle in stages)),
+        Row("predicted ÷ measured time of a build four times as large", as_planned, 1.0),
+    ]
+    lengths = ", ".join(f"{s.wall_s:.0f}" for s in rays)
+    note = f"{NUM_RECORDS} records of 64×64, encoded, 2 workers; steady part of {lengths} s; {circumstances()}"
+    with capsys.disabled():
+        print(table("Ray Data beside a pool of processes", rows, note))
+    assert len(rays) == ROUNDS
