@@ -1,18 +1,14 @@
 """Machines that go away under a training run: a worker node, and the head with everything on it."""
 
-import contextlib
-import os
-import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import training
+from nodes import Nodes, until
 
 from bfs_platform.train import checkpoints
 
@@ -22,6 +18,8 @@ SETTINGS = [
     *(f"--set={change}" for change in training.SHORT if not change.startswith(("num_steps", "checkpoint", "optimizer"))),
     *("--set=num_steps=1500", "--set=checkpoint.every_steps=20", "--set=num_workers=2", "--set=optimizer.lr=1e-5"),
 ]
+# Long enough to be killed in between; the other test waits for nodes meanwhile, and takes all the steps.
+SHORTER = ("--set=num_steps=200", "--set=checkpoint.every_steps=10")
 
 
 @pytest.fixture(scope="module")
@@ -33,48 +31,17 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[int, Pa
 
 
 @pytest.fixture
-def processes() -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Processes that a test starts, each with a group of its own; killed with all they started at the end."""
-    started: list[subprocess.Popen[bytes]] = []
-    yield started
-    for process in reversed(started):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+def cluster(tmp_path: Path) -> Iterator[Nodes]:
+    """Nodes and programs; killed with all that they started at the end."""
+    with Nodes(tmp_path) as nodes:
+        yield nodes
 
 
-def _start(processes: list[subprocess.Popen[bytes]], log: Path, command: list[str], **environment: str) -> subprocess.Popen[bytes]:
-    with log.open("ab") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env=os.environ | environment, start_new_session=True)
-    processes.append(process)
-    return process
-
-
-def _node(processes: list[subprocess.Popen[bytes]], log: Path, *where: str) -> subprocess.Popen[bytes]:
-    size = ("--num-cpus=1", f"--object-store-memory={200 * 1024**2}", "--disable-usage-stats", "--node-ip-address=127.0.0.1", "--block")
-    process = _start(processes, log, [sys.executable, "-m", "ray.scripts.scripts", "start", *where, *size])
-    _until(lambda: b"Ray runtime started" in log.read_bytes(), log, process)
-    return process
-
-
-def _train(processes: Any, log: Path, root: Path, output: Path, inputs: Any, *changes: str, **environment: str) -> subprocess.Popen[bytes]:
+def _train(cluster: Nodes, log: Path, root: Path, output: Path, inputs: Any, *changes: str, **environment: str) -> subprocess.Popen[bytes]:
     base, datasets = inputs
     sets = [f"--dataset={path}" for path in datasets.values()]
     command = [sys.executable, str(root / "jobs" / "stage2.py"), f"--base={base}", f"--output={output}", *sets, *SETTINGS, *changes]
-    return _start(processes, log, command, BFS_HOME=str(output.parent / "home"), **environment)
-
-
-def _until(condition: Any, log: Path, process: subprocess.Popen[bytes], limit_s: float = 300.0) -> None:
-    limit = time.monotonic() + limit_s
-    while not condition():
-        assert process.poll() is None and time.monotonic() < limit, log.read_text(errors="replace")[-4000:]
-        time.sleep(0.05)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return cluster.start(log, command, BFS_HOME=str(output.parent / "home"), **environment)
 
 
 def _sizes(output: Path) -> list[int]:
@@ -86,50 +53,35 @@ def _sizes(output: Path) -> list[int]:
     return sizes
 
 
-def test_a_lost_node_shrinks_the_group_and_a_new_one_grows_it(
-    inputs: Any, processes: list[subprocess.Popen[bytes]], tmp_path: Path, repo_root: Path
-) -> None:
+def test_a_lost_node_shrinks_the_group_and_a_new_one_grows_it(inputs: Any, cluster: Nodes, tmp_path: Path, repo_root: Path) -> None:
     """Two nodes of one CPU: one is killed, the run goes on with one worker; another joins, and it has two again. Same result to 1e-6."""
-    port = _free_port()
-    _node(processes, tmp_path / "head.log", "--head", f"--port={port}", "--include-dashboard=false")
-    second = _node(processes, tmp_path / "second.log", f"--address=127.0.0.1:{port}")
+    cluster.head(num_cpus=1)
+    second = cluster.add()
     output, log = tmp_path / "run", tmp_path / "job.log"
     elastic = ("--set=min_workers=1", "--set=elastic_interval_s=5")
-    job = _train(processes, log, repo_root, output, inputs, *elastic, RAY_ADDRESS=f"127.0.0.1:{port}")
-    _until(lambda: checkpoints.path_of(output, 40) in checkpoints.committed(output), log, job)
-    os.killpg(second.pid, signal.SIGKILL)
-    _until(lambda: _sizes(output) == [2, 1], log, job)
-    _node(processes, tmp_path / "third.log", f"--address=127.0.0.1:{port}")
+    job = _train(cluster, log, repo_root, output, inputs, *elastic, RAY_ADDRESS=cluster.gcs)
+    until(lambda: len(checkpoints.committed(output)) > 1, log, job)
+    cluster.kill(second)
+    until(lambda: _sizes(output) == [2, 1], log, job)
+    cluster.add()
     assert job.wait(900) == 0, log.read_text(errors="replace")[-4000:]
     assert _sizes(output) == [2, 1, 2]
-    alone = _train(processes, tmp_path / "alone.log", repo_root, tmp_path / "alone", inputs, "--set=num_workers=0")
+    alone = _train(cluster, tmp_path / "alone.log", repo_root, tmp_path / "alone", inputs, "--set=num_workers=0")
     assert alone.wait(900) == 0
     weights = [training.weights_of(folder / "model" / "manifest.json") for folder in (output, tmp_path / "alone")]
     assert training.difference(*weights) < 1e-6
 
 
-def test_the_head_dies_with_everything_and_the_same_command_goes_on(
-    inputs: Any, processes: list[subprocess.Popen[bytes]], tmp_path: Path, repo_root: Path
-) -> None:
+def test_the_head_dies_with_everything_and_the_same_command_goes_on(inputs: Any, cluster: Nodes, tmp_path: Path, repo_root: Path) -> None:
     """Driver, head and workers of a private cluster are killed at once; the same command continues and changes no bit."""
     output, log = tmp_path / "run", tmp_path / "job.log"
-    job = _train(processes, log, repo_root, output, inputs)
-    _until(lambda: len(checkpoints.committed(output)) > 1, log, job)
-    for pid in _descendants(job.pid):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    job.wait()
+    job = _train(cluster, log, repo_root, output, inputs, *SHORTER)
+    until(lambda: len(checkpoints.committed(output)) > 1, log, job)
+    cluster.kill(job)
     assert not (output / "model").exists()
-    again = _train(processes, log, repo_root, output, inputs)
+    again = _train(cluster, log, repo_root, output, inputs, *SHORTER)
     assert again.wait(900) == 0, log.read_text(errors="replace")[-4000:]
-    whole = _train(processes, tmp_path / "whole.log", repo_root, tmp_path / "whole", inputs)
+    whole = _train(cluster, tmp_path / "whole.log", repo_root, tmp_path / "whole", inputs, *SHORTER)
     assert whole.wait(900) == 0
     weights = [training.weights_of(folder / "model" / "manifest.json") for folder in (output, tmp_path / "whole")]
     assert training.difference(*weights) == 0
-
-
-def _descendants(pid: int) -> list[int]:
-    """A process and all that it started, directly or not."""
-    import psutil
-
-    return [child.pid for child in psutil.Process(pid).children(recursive=True)] + [pid]
