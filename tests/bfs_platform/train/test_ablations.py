@@ -22,7 +22,9 @@ ABLATIONS = {
     "ablation_independent_noise_stage2": ("tabletop_stage2", {"network.shared_noise"}),
     "ablation_shared_mixer_stage1": ("tabletop_stage1", {"network.mixer"}),
     "ablation_rank4_stage1": ("tabletop_stage1", {"network.rank", "network.alpha"}),
-    "ablation_rank64_stage1": ("tabletop_stage1", {"network.rank", "network.alpha"}),
+    "ablation_rank16_stage1": ("tabletop_stage1", {"network.rank", "network.alpha"}),
+    "ablation_narrow_mixer_stage1": ("tabletop_stage1", {"network.mixer_hidden"}),
+    "ablation_prompts_stage1": ("tabletop_stage1", {"network.prompt_dropout"}),
     "ablation_detached_stage1": ("tabletop_stage1", {"network.detach_inputs"}),
     "ablation_flux_guidance_stage1": ("flux_stage1", {"network.guidance"}),
 }

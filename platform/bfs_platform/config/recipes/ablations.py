@@ -66,9 +66,21 @@ def ablation_rank4_stage1() -> TrainSpec:
 
 
 @recipe
-def ablation_rank64_stage1() -> TrainSpec:
-    """LoRAs of rank and alpha 64."""
-    return _changed(tabletop_stage1(), {"rank": 64, "alpha": 64.0})
+def ablation_rank16_stage1() -> TrainSpec:
+    """LoRAs of rank and alpha 16."""
+    return _changed(tabletop_stage1(), {"rank": 16, "alpha": 16.0})
+
+
+@recipe
+def ablation_narrow_mixer_stage1() -> TrainSpec:
+    """g with a bottleneck of a quarter of the backbone's width, an eighth of the usual one here."""
+    return _changed(tabletop_stage1(), {"mixer_hidden": 0})
+
+
+@recipe
+def ablation_prompts_stage1() -> TrainSpec:
+    """A prompt in every sample, as in the paper: sampling cannot be guided by it."""
+    return _changed(tabletop_stage1(), {"prompt_dropout": 0.0})
 
 
 @recipe

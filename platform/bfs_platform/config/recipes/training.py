@@ -48,7 +48,7 @@ def tabletop_rgba_vae() -> TrainSpec:
 def tabletop_backbone() -> TrainSpec:
     """The inpainting backbone of the tabletop world: the stand-in for Flux-Fill."""
     return TrainSpec(
-        network=BackboneSpec(),
+        network=BackboneSpec(prompt_dropout=0.1, noise_levels="logit_normal"),
         num_steps=6000,
         batch_size=32,
         micro_batch_size=32,
@@ -108,7 +108,7 @@ def tabletop_recogniser() -> TrainSpec:
 def tabletop_stage1() -> TrainSpec:
     """Stage 1 on the tabletop world (Eq. 8): two CPU workers, ZeRO-2."""
     return TrainSpec(
-        network=SharingSpec(stage=1, comp_weight=0.1),
+        network=SharingSpec(stage=1, comp_weight=0.1, prompt_dropout=0.1, rank=64, alpha=64.0, mixer_hidden=512),
         num_steps=2000,
         batch_size=16,
         micro_batch_size=8,
@@ -121,7 +121,7 @@ def tabletop_stage1() -> TrainSpec:
 def tabletop_stage2() -> TrainSpec:
     """Stage 2 on the tabletop world (80 % Eq. 9, 20 % Eq. 10), starting from the stage-1 model given as --base."""
     return TrainSpec(
-        network=SharingSpec(stage=2, comp_weight=0.5, init="base"),
+        network=SharingSpec(stage=2, comp_weight=0.5, prompt_dropout=0.1, init="base", rank=64, alpha=64.0, mixer_hidden=512),
         num_steps=1000,
         batch_size=16,
         micro_batch_size=8,
