@@ -78,12 +78,13 @@ def whole(ranks: Ranks, base: Path, datasets: dict[int, Path], tmp_path_factory:
 @pytest.mark.parametrize("recipe", ["tabletop_stage1", "tabletop_stage2"])
 @pytest.mark.parametrize("stage", [1, 2, 3])
 def test_a_killed_run_ends_in_the_same_bits(recipe: str, stage: int, ranks: Ranks, configured: Configured, whole: Any) -> None:
-    """Two workers, one killed in its fourth step: continued, the run equals an undisturbed one bitwise, at every ZeRO stage."""
+    """Two workers, one killed in its fourth step: continued, the run equals an undisturbed one of its ZeRO stage bitwise."""
     told = configured("torn", recipe, "num_workers=2", f"zero.stage={stage}")
     with pytest.raises(WorkerFailed):
         ranks.run(told, 2, DIE_IN_STEP.format(step=3))
     assert checkpoints.committed(Path(told["output"])) == [checkpoints.path_of(Path(told["output"]), 2)]
-    assert difference(weights_of(ranks.run(told, 2)), whole(recipe)) == 0
+    # Each stage sums the norm of the gradient over other shares, so stages differ in the last bits of what is clipped.
+    assert difference(weights_of(ranks.run(told, 2)), whole(recipe, f"zero.stage={stage}")) == 0
     assert [line["step"] for line in losses_of(Path(told["output"]))] == [1, 2, 3, 4]
 
 
