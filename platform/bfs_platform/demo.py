@@ -61,8 +61,8 @@ class Demo:
 
     def build(self) -> None:
         source = ("--source", "rorem", "--input", self.out / "tabletop")
-        self.announce("Build the stage-1 set with Ray Data: matting, shadow, recomposition, encoding")
-        self.job("build_stage1", *source, "--output", self.out / "data-stage1")
+        self.announce("Build the stage-1 set with Ray Data: matting, the renderings' own shadows, recomposition, encoding")
+        self.job("build_stage1", "--recipe", "tabletop_data_rendered", *source, "--output", self.out / "data-stage1")
         self.announce("Build the stage-2 set with Ray Data")
         self.job("build_stage2", *source, "--output", self.out / "data-stage2")
 

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     if num_records is not None and options.limit is None and len(entries) < num_records:
         print(f"The input has {len(entries)} records, fewer than the {num_records} of recipe {options.recipe}.", file=sys.stderr)
     if options.list is not None:
-        entries = select(entries, options.list)
+        entries = select(entries, options.list, (manifest_of(root) or {}).get("body"))
     output = options.output.expanduser().absolute()
     connect_ray()
     manifest = evaluate(model, facts, root, entries, output, spec)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -102,9 +103,11 @@ def frozen_list(entries: Sequence[Entry]) -> dict[str, Any]:
     return {"format": LIST_FORMAT, "hash": list_hash(entries), "entries": [entry.frozen() for entry in entries]}
 
 
-def select(entries: Sequence[Entry], path: Path) -> list[Entry]:
+def select(entries: Sequence[Entry], path: Path, source: dict[str, Any] | None = None) -> list[Entry]:
     """The entries of a frozen list: a shipped one by its name, or a file that an earlier evaluation wrote.
 
+    `source`: what the input's manifest says of it. Pictures that another processor has rendered differ in their last bits: a
+    list that says how its pictures were rendered takes the same rendering, and it is said how many of them differ.
     Raises `BadInput` unless pictures, prompts and boxes are exactly the same.
     """
     shipped = SHIPPED_LISTS / f"{path}.json"
@@ -120,9 +123,22 @@ def select(entries: Sequence[Entry], path: Path) -> list[Entry]:
     if missing:
         raise BadInput("list", path, f"names {len(missing)} records that the input lacks, first {missing[0]}", "give the same input")
     chosen = [by_id[name] for name in wanted]
-    if list_hash(chosen) != expected:
+    if list_hash(chosen) != expected and not _rendered_alike(frozen, chosen, source):
         raise BadInput("list", path, "was frozen over other pictures, prompts or boxes", "give the same input")
     return chosen
+
+
+def _rendered_alike(frozen: dict[str, Any], chosen: Sequence[Entry], source: dict[str, Any] | None) -> bool:
+    """Whether these are the scenes of the list, rendered anew: the same request, names, prompts and boxes."""
+    request = frozen.get("rendered")
+    if not request or source is None or any(source.get(key) != value for key, value in request.items()):
+        return False
+    pairs = list(zip(frozen["entries"], json.loads(json.dumps([entry.frozen() for entry in chosen])), strict=True))
+    if any(then[key] != now[key] for then, now in pairs for key in ("id", "caption", "box")):
+        return False
+    num_other = sum(then["sha256"] != now["sha256"] for then, now in pairs)
+    print(f"{num_other} of {len(pairs)} records differ from the frozen ones in bits: another processor rendered them.", file=sys.stderr)
+    return True
 
 
 def read_sample(entry: Entry, root: Path, max_pixels: int, short_side: int | None = None) -> Sample:

@@ -73,6 +73,25 @@ def test_a_frozen_list_is_the_same_records_or_nothing(make_source, tmp_path) -> 
         select(entries, Path("tabletop_heldout_200"))
 
 
+def test_scenes_that_another_processor_rendered_are_the_same_scenes(make_source, tmp_path, capsys) -> None:
+    """A list that says how its pictures were rendered takes other bits of the same rendering, and says so; no other change."""
+    entries = list_entries(make_source(2))
+    request = {"name": "tabletop", "seed": 11}
+    frozen = frozen_list(entries) | {"rendered": request}
+    frozen["entries"][1]["sha256"] = dict.fromkeys(frozen["entries"][1]["sha256"], "0" * 64)
+    path = tmp_path / "list.json"
+    path.write_text(json.dumps(frozen | {"hash": "0" * 64}))
+    assert select(entries, path, request | {"licence": "CC0-1.0"}) == entries
+    assert "1 of 2 records differ" in capsys.readouterr().err
+    for source in (None, request | {"seed": 12}):
+        with pytest.raises(BadInput, match="other pictures"):
+            select(entries, path, source)
+    frozen["entries"][0]["caption"] = "something else"
+    path.write_text(json.dumps(frozen | {"hash": "0" * 64}))
+    with pytest.raises(BadInput, match="other pictures"):
+        select(entries, path, request)
+
+
 @pytest.mark.parametrize(
     ("harm", "reason"),
     [
