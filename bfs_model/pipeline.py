@@ -235,14 +235,9 @@ class BFSPipeline(StepCaching, FewSteps, DiffusionPipeline):
             Window.around(b.within(i.shape[1], i.shape[0]), i.shape[1], i.shape[0], size=self.config.window_size)
             for b, i in zip(boxes, images, strict=True)
         ]
-        known = (
-            None
-            if composite is None
-            else [canvas.pixels(c, "composite") for c in (composite if isinstance(composite, list | tuple) else [composite])]
-        )
         guide = PromptGuidance.of(self, self.config.true_cfg_scale if true_cfg_scale is None else true_cfg_scale, len(images))
         x = self._start(windows, generators, latents)
-        known_latents = None if known is None else self._encode(windows, known)
+        known_latents = None if composite is None else self._encode(windows, _composites(composite))
         condition, encoded = self._condition(windows, images), read_conditions(self, prompts, objects, balance)
         with self._caching(step_cache):
             tokens = self._denoise(x, condition, encoded, steps, guidance_scale, guide, known_latents, callback_on_step_end)
@@ -366,6 +361,10 @@ def _as_batch(background: Any, box: Any, prompt: Any) -> tuple[list[np.ndarray],
             "batch", (len(backgrounds), len(boxes), len(prompts)), "counts of backgrounds, boxes and prompts differ", "give equally many"
         )
     return [canvas.pixels(b, "background") for b in backgrounds], [Box.of(b) for b in boxes], prompts
+
+
+def _composites(composite: Any) -> list[np.ndarray]:
+    return [canvas.pixels(c, "composite") for c in (composite if isinstance(composite, list | tuple) else [composite])]
 
 
 def _checked_steps(steps: Any) -> int:
