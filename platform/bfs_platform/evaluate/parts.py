@@ -97,7 +97,9 @@ def compare(spec: PartsSpec, inputs: Inputs, output: Path) -> Path:
             for job in jobs_of(spec, name, seed, inputs, output):
                 if not job.done:
                     run_script(job.script, job.arguments, os.environ)
-    results = {name: {seed: read_results(output / f"evaluation-{name}-{seed}") for seed in spec.seeds} for name in spec.variants}
+    results: dict[str, dict[int, dict[str, Any]]] = {
+        name: {seed: read_results(output / f"evaluation-{name}-{seed}") for seed in spec.seeds} for name in spec.variants
+    }
     figures = table(results)
     staging = integrity.staging_for(output / "table")
     (staging / "table.md").write_text(markdown(figures), encoding="utf-8")
