@@ -16,9 +16,9 @@ def sigma_of(t: Tensor) -> Tensor:
     return 1 - t
 
 
-def logit_normal(normal: Float[Tensor, " batch"], mean: float = 0.0) -> Float[Tensor, " batch"]:
-    """Noise levels σ = sigmoid(mean + n) of standard normal n (Esser et al. 2024): more of them in the middle than at the ends."""
-    return (normal + mean).sigmoid()
+def logit_normal(normal: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+    """Noise levels σ = sigmoid(n) of standard normal n (Esser et al. 2024): more of them in the middle than at the ends."""
+    return normal.sigmoid()
 
 
 def noised(

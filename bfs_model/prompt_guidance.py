@@ -27,10 +27,15 @@ class PromptGuidance:
     @classmethod
     def of(cls, pipe: Any, scale: Any, batch: int) -> "PromptGuidance | None":
         """Guidance for `batch` images, or None where there is none to give. Raises `BadInput` for what is no scale."""
-        if isinstance(scale, bool) or not isinstance(scale, int | float) or not math.isfinite(scale) or scale < 1:
-            raise BadInput("true_cfg_scale", scale, "is not a number of at least 1", "1 is none, 2 to 4 is usual")
-        return None if scale == 1 else cls(float(scale), Conditions(*pipe.encode_prompt([""] * batch)))
+        return None if checked_scale(scale) == 1 else cls(float(scale), Conditions(*pipe.encode_prompt([""] * batch)))
 
     def guided(self, prompted: Tensor, without: Tensor) -> Tensor:
         """The guided velocity of both branches."""
         return without + self.scale * (prompted - without)
+
+
+def checked_scale(scale: Any) -> float | int:
+    """`scale`, if it is a number of at least 1. Raises `BadInput` else."""
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not math.isfinite(scale) or scale < 1:
+        raise BadInput("true_cfg_scale", scale, "is not a number of at least 1", "1 is none, 2 to 4 is usual")
+    return scale

@@ -175,7 +175,7 @@ def test_an_unreadable_image_is_415_or_422(client: TestClient, image: bytes, sta
 
 def test_a_truncated_image_is_422(client: TestClient, make_png: MakePng) -> None:
     """Half a picture is no picture."""
-    problem_of(post(client, make_png()[:-200]), 422)
+    assert problem_of(post(client, make_png()[:-200]), 422)["errors"][0]["key"] == "background"
 
 
 def test_a_huge_image_is_413_before_it_is_decoded(client: TestClient) -> None:

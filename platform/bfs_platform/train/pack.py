@@ -8,6 +8,7 @@ import torch
 
 from bfs_model import BFSPipeline, bundle, integrity
 from bfs_model.errors import BadInput
+from bfs_model.prompt_guidance import checked_scale
 
 REFERENCE_PARTS = ("image_encoder", "image_embedder", "feature_extractor")
 TRAINED_PARTS = ("vae", "rgba_vae", "transformer", "compositor", "sharing")
@@ -27,8 +28,7 @@ def pack(model: str, output: Path, reference: str | None = None, take: Sequence[
     if reference is not None:
         other = BFSPipeline.from_pretrained(reference)
         pipe.register_modules(**{name: getattr(other, name) for name in REFERENCE_PARTS})
-    for name, part in _taken(pipe, take).items():
-        pipe.register_modules(**{name: part})
+    pipe.register_modules(**_taken(pipe, take))
     pipe.register_to_config(**_checked({key: value for key, value in (settings or {}).items() if value is not None}))
     for part in pipe.components.values():
         if isinstance(part, torch.nn.Module):
@@ -54,8 +54,7 @@ def _taken(pipe: BFSPipeline, take: Sequence[str]) -> dict[str, torch.nn.Module]
 def _checked(settings: dict[str, Any]) -> dict[str, Any]:
     if settings.get("default_steps", 1) < 1:
         raise BadInput("steps", settings["default_steps"], "is not positive", "28 is a good choice")
-    if not 1 <= settings.get("true_cfg_scale", 1) < float("inf"):
-        raise BadInput("true_cfg_scale", settings["true_cfg_scale"], "is not a number of at least 1", "1 is none, 2 to 4 is usual")
+    checked_scale(settings.get("true_cfg_scale", 1))
     return settings
 
 
