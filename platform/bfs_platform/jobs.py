@@ -31,11 +31,11 @@ class JobParser(argparse.ArgumentParser):
 
 def run_job(main: Callable[[], object]) -> NoReturn:
     """Run `main`, print the manifest path it returns as the last line of stdout, and exit by the job contract."""
-    sys.exit(exit_code(main))
+    sys.exit(exit_code(main, leave=leave_ray))
 
 
-def exit_code(main: Callable[[], object]) -> int:
-    """As `run_job`, but return the exit code instead of leaving the process."""
+def exit_code(main: Callable[[], object], leave: Callable[[], None] = lambda: None) -> int:
+    """As `run_job`, but return the exit code instead of leaving the process; `leave` is called before the last line."""
     name_accelerator()
     try:
         manifest = main()
@@ -50,6 +50,7 @@ def exit_code(main: Callable[[], object]) -> int:
             return 2
         traceback.print_exception(error)
         return 1
+    leave()
     sys.stderr.flush()
     print(manifest, flush=True)
     return 0
@@ -88,6 +89,13 @@ def connect_ray(num_cpus: int | None = None) -> None:
     if not ray.get_runtime_context().gcs_address.startswith("127."):
         ray.shutdown()
         raise RuntimeError("Ray would listen on more than the loopback interface; its start was undone")
+
+
+def leave_ray() -> None:
+    """Disconnect: what Ray's processes still say, which Ray prints in this process, must not follow the last line."""
+    ray = sys.modules.get("ray")
+    if ray is not None:
+        ray.shutdown()
 
 
 def keep_ray_on_loopback() -> None:

@@ -1,19 +1,24 @@
 """The two arms of the bench of builds: `ray` is the build as users start it, `pool` a plain pool of processes.
 
-Both work on the same units with the same stage functions and write the same shards.
+Both work on the same units with the same stage functions and write the same shards. Run as a program it has a cluster of its own,
+as a build that a user starts: `python tests/bench/data_arms.py FOLDER NUM_RECORDS ROUNDS KEY=VALUE …` prints a line of JSON a round.
 """
 
 import contextlib
 import json
 import multiprocessing
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
+from drawn import write_rorem
 
+from bfs_platform.config import resolve
+from bfs_platform.data import capacity
 from bfs_platform.data.build import base_of, build
 from bfs_platform.data.finish import workspace_of
 from bfs_platform.data.plan import Unit, list_rows, make_plan
@@ -21,6 +26,7 @@ from bfs_platform.data.sources.base import open_source
 from bfs_platform.data.spec import DataSpec
 from bfs_platform.data.work import UnitWorker
 from bfs_platform.data.workspace import Receipt
+from bfs_platform.jobs import connect_ray
 from bfs_platform.storage.path import Location
 
 NUM_WORKERS = 2
@@ -131,3 +137,22 @@ def ray(root: Path, output: Path, spec: DataSpec, base: str) -> tuple[Steady, fl
 
     manifest = build(source, output, spec, base, stream=stream)
     return watches[0].steady(), float(json.loads(manifest.read_text())["notes"]["wall_s"])
+
+
+def main(folder: str, num_records: str, rounds: str, *changes: str) -> None:
+    """Both arms, interleaved, and before them a build of a quarter of the records, from which the large one is predicted."""
+    connect_ray()
+    spec, root = resolve("tabletop_data_stage1", changes, DataSpec), Path(folder)
+    large = write_rorem(root / "large", int(num_records), size=64)
+    small = write_rorem(root / "small", int(num_records) // 4, size=64)
+    for number in range(int(rounds)):
+        ray(small, root / f"small{number}", spec, "tiny")
+        plan = capacity.measure(root / f"small{number}")
+        steady, took_s = ray(large, root / f"ray{number}", spec, "tiny")
+        plain = pool(large, root / f"pool{number}", spec, "tiny")
+        predicted_s = plan.wall_s(int(num_records), plan.cores)
+        print(json.dumps({"ray": asdict(steady), "pool": asdict(plain), "predicted_s": predicted_s, "took_s": took_s}), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

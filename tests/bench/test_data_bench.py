@@ -3,19 +3,17 @@
 BFS_BENCH_RECORDS changes the size of the large builds (640); the small ones have a quarter.
 """
 
+import json
 import os
 import statistics
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import data_arms
+import drawn
 import pytest
-from drawn import write_rorem
 from measuring import Row, circumstances, table
-
-from bfs_platform.config import resolve
-from bfs_platform.data import capacity
-from bfs_platform.data.spec import DataSpec
 
 pytestmark = pytest.mark.bench
 
@@ -23,7 +21,7 @@ NUM_RECORDS = int(os.environ.get("BFS_BENCH_RECORDS", "640"))
 ROUNDS = int(os.environ.get("BFS_BENCH_ROUNDS", "2"))
 
 
-CHANGES = ("records_per_shard=8", "execution.encoders=2", "max_reject_rate=0.5", "stage=1")
+CHANGES = ("execution.encoders=2", "max_reject_rate=0.5", "stage=1")
 
 
 def idle_share(steady: data_arms.Steady) -> tuple[str, float]:
@@ -34,22 +32,15 @@ def idle_share(steady: data_arms.Steady) -> tuple[str, float]:
     return name, 1 - busy[name]
 
 
-def test_ray_data_beside_a_pool(ray_cluster: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ray_data_beside_a_pool(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Prints records per second of both, by the clock and by CPU time, interleaved; idle share; predicted by measured time."""
-    spec = resolve("tabletop_data_stage1", CHANGES, DataSpec)
-    large = write_rorem(tmp_path / "large", NUM_RECORDS, size=64)
-    small = write_rorem(tmp_path / "small", NUM_RECORDS // 4, size=64)
-    rays, pools, predicted_s, measured_s = [], [], [], []
-    for number in range(ROUNDS):
-        data_arms.ray(small, tmp_path / f"small{number}", spec, "tiny")
-        plan = capacity.measure(tmp_path / f"small{number}")
-        predicted_s.append(plan.wall_s(NUM_RECORDS, plan.cores))
-        steady, took_s = data_arms.ray(large, tmp_path / f"ray{number}", spec, "tiny")
-        rays.append(steady)
-        measured_s.append(took_s)
-        pools.append(data_arms.pool(large, tmp_path / f"pool{number}", spec, "tiny"))
-        with capsys.disabled():
-            print(f"\n{rays[-1]}\n{pools[-1]}\npredicted {predicted_s[-1]:.1f} s, took {took_s:.1f} s")
+    command = [sys.executable, data_arms.__file__, str(tmp_path), str(NUM_RECORDS), str(ROUNDS), *CHANGES]
+    path = os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(Path(drawn.__file__).parent)])
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | {"PYTHONPATH": path}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True, timeout=1800)
+    made = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    rays, pools = ([data_arms.Steady(**one[arm]) for one in made] for arm in ("ray", "pool"))
+    predicted_s, measured_s = ([one[name] for one in made] for name in ("predicted_s", "took_s"))
     by_clock = [statistics.median(s.records / s.wall_s for s in arm) for arm in (rays, pools)]
     cpu_ms = [min(1e3 * s.cpu_s / s.records for s in arm) for arm in (rays, pools)]
     stages = [idle_share(s) for s in rays]
@@ -65,5 +56,6 @@ def test_ray_data_beside_a_pool(ray_cluster: Any, tmp_path: Path, capsys: pytest
     lengths = ", ".join(f"{s.wall_s:.0f}" for s in rays)
     note = f"{NUM_RECORDS} records of 64×64, encoded, 2 workers; steady part of {lengths} s; {circumstances()}"
     with capsys.disabled():
+        print(*rays, *pools, f"predicted {predicted_s}, took {measured_s}", sep="\n")
         print(table("Ray Data beside a pool of processes", rows, note))
     assert len(rays) == ROUNDS

@@ -29,8 +29,9 @@ def _raises(error: BaseException) -> Callable[[], NoReturn]:
     return main
 
 
-def test_the_manifest_is_the_last_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_manifest_is_the_last_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """After success the path stands alone on the last line of stdout, whatever was printed before."""
+    monkeypatch.setattr("bfs_platform.jobs.leave_ray", lambda: None)  # this process may hold the cluster of other tests
 
     def main() -> Path:
         print("a word on the way")
@@ -121,3 +122,35 @@ def test_an_unreachable_cluster_is_the_users_to_correct(bare_env: dict[str, str]
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, cwd=tmp_path, timeout=60, check=False)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert done.stderr.startswith("RAY_ADDRESS=127.0.0.1:") and "cannot be reached" in done.stderr
+
+
+@pytest.mark.ray
+def test_nothing_that_workers_say_follows_the_manifest(ray_cluster: Any, bare_env: dict[str, str], tmp_path: Path) -> None:
+    """An actor that prints on and on, and a process that takes its time to end: the last line is still the manifest."""
+    code = """
+import atexit, time
+from bfs_platform.jobs import connect_ray, run_job
+connect_ray()
+import ray
+atexit.register(time.sleep, 2)
+
+@ray.remote(num_cpus=0)
+class Talker:
+    def talk(self):
+        while True:
+            print("still here", time.time())
+            time.sleep(0.05)
+
+def main():
+    main.talker = Talker.remote()
+    main.talker.talk.remote()
+    time.sleep(3)
+    return "/data/manifest.json"
+
+run_job(main)
+"""
+    env = bare_env | {"RAY_ADDRESS": ray_cluster.address_info["address"]}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, cwd=tmp_path, timeout=120, check=False)
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0 and lines[-1] == "/data/manifest.json", done.stderr[-2000:]
+    assert any("still here" in line for line in lines)

@@ -69,6 +69,15 @@ def test_every_network_trains_and_its_result_loads(
     assert pipe(torch.zeros(32, 32, 3).numpy(), (4, 4, 20, 20), "a cube", seed=1, num_inference_steps=2).foregrounds[0].size == (32, 32)
 
 
+def test_a_decoder_can_learn_alone(base: Path, datasets: dict[int, Path], tmp_path: Path) -> None:
+    """With `decoder_only` no bit of the encoder changes, so what was trained on its latents keeps its worth."""
+    changes = ("optimizer.lr=1e-2", "network.init=base", "network.decoder_only=true")
+    manifest = fit(spec_of("tabletop_rgba_vae", *changes), str(base), [datasets[1]], tmp_path / "run")
+    before, after = weights_of(base / "manifest.json", "rgba_vae"), weights_of(manifest, "rgba_vae")
+    changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert changed and all(name.startswith(("decoder.", "post_quant_conv.")) for name in changed)
+
+
 @pytest.mark.parametrize("recipe", ["tabletop_stage1", "tabletop_stage2"])
 def test_a_continued_run_equals_an_undisturbed_one(
     recipe: str, base: Path, datasets: dict[int, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

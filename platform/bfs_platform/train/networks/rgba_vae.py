@@ -47,9 +47,11 @@ class RgbaVaeModule(nn.Module):
         terms = {"layer": (squared.clamp_min(0) + 1e-4).sqrt().mean()}
         terms["alpha"] = rgba_vae.alpha_loss(layers[:, 3], decoded[:, 3], s.empty_weight, s.alpha_margin)
         terms["edge"] = edges(rgba_vae.over_colour(output, 0), rgba_vae.over_colour(layers, 0))
-        terms["kl"] = rgba_vae.kl_to_standard_normal(posterior.mean, posterior.logvar)
-        terms["reference"] = self._drift(layers)
-        weights = {"alpha": s.alpha_weight, "edge": s.edge_weight, "kl": s.kl_weight, "reference": s.reference_weight}
+        weights = {"alpha": s.alpha_weight, "edge": s.edge_weight}
+        if not s.decoder_only:
+            terms["kl"] = rgba_vae.kl_to_standard_normal(posterior.mean, posterior.logvar)
+            terms["reference"] = self._drift(layers)
+            weights |= {"kl": s.kl_weight, "reference": s.reference_weight}
         if self.perceptual is not None:
             terms["perceptual"] = self._perceptual(output, layers, self.perceptual)
             weights["perceptual"] = s.perceptual_weight
@@ -86,7 +88,11 @@ class RgbaVaeTask:
 
     @cached_property
     def module(self) -> RgbaVaeModule:
-        return RgbaVaeModule(self.pipe.rgba_vae.requires_grad_(True), self.pipe.vae, self.settings, perceptual_of(self.settings))
+        vae = self.pipe.rgba_vae.requires_grad_(True)
+        for part in (vae.encoder, vae.quant_conv):
+            if part is not None:
+                part.requires_grad_(not self.settings.decoder_only)
+        return RgbaVaeModule(vae, self.pipe.vae, self.settings, perceptual_of(self.settings))
 
     def data(self, step: int) -> str:
         return "synthetic"
@@ -120,7 +126,7 @@ class RgbaVaeTask:
 
     def _loaded(self, weights: dict[str, Tensor]) -> Any:
         own = {name.removeprefix(_PREFIX): value for name, value in weights.items() if name.startswith(_PREFIX)}
-        self.pipe.rgba_vae.load_state_dict(own)
+        self.pipe.rgba_vae.load_state_dict(own, strict=not self.settings.decoder_only)
         return self.pipe.rgba_vae
 
 

@@ -61,6 +61,7 @@ class BackboneSpec(Spec):
 class RgbaVaeSpec(Spec):
     """The RGBA VAE. `init`: `fresh`ly grown from the RGB VAE of the base, or the one that the base brings.
 
+    `decoder_only` leaves the encoder as it is, so that whatever was trained on its latents keeps its worth.
     Loss: `kl_weight` and `reference_weight` of the KL to N(0, I) and to the RGB VAE on opaque images; `empty_weight` and
     `alpha_margin` of `bfs_model.rgba_vae.alpha_loss`; `perceptual` distance over black and white, its LPIPS weights in
     `perceptual_folder`. `opaque_probability`: how often a whole picture takes the place of a layer.
@@ -69,6 +70,7 @@ class RgbaVaeSpec(Spec):
 
     kind: Literal["rgba_vae"] = "rgba_vae"
     init: Literal["fresh", "base"] = "fresh"
+    decoder_only: bool = False
     kl_weight: Weight = 1e-6
     reference_weight: Weight = 1e-2
     alpha_weight: Weight = 1.0
