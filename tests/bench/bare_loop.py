@@ -6,11 +6,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from measuring import interleaved
 from torch import Tensor, nn
 
-from bfs_platform.train import meter, order, worker
-from bfs_platform.train.spec import TrainSpec
+from bfs_platform.train import engine, meter, order, worker
+from bfs_platform.train.spec import OptimizerSpec, TrainSpec
 
 
 def plain_step(module: nn.Module) -> Callable[[], None]:
@@ -27,22 +26,40 @@ def plain_step(module: nn.Module) -> Callable[[], None]:
     return step
 
 
-def beside_a_bare_loop(config: dict[str, Any]) -> dict[str, float]:
-    """Runs in a worker: the project's loop, then a bare one on the same model and batch; seconds of either by one clock.
+def beside_a_bare_loop(config: dict[str, Any]) -> dict[str, list[float]]:
+    """Runs in a worker: a bare step before each step of the project's loop, on the same model; seconds of every step of both.
 
-    `config["clock"]` names it. By CPU time neighbours on the machine do not count, but the threads do that prepare batches and
-    write checkpoints; wall time, on an idle machine, is what a user waits.
+    `config["clock"]` names what is read. By CPU time neighbours on the machine do not count, but the threads do that prepare
+    batches and write checkpoints; wall time, on an idle machine, is what a user waits. A step of the loop is all that happens from
+    its learning rate to the next one's, metrics included.
     """
     clock = {"CPU time": time.process_time, "wall time": time.perf_counter}[config.pop("clock")]
     vars(meter)["time"] = SimpleNamespace(perf_counter=clock)
+    bare, rate_of = _bare(config), engine.learning_rate
+    seconds: dict[str, list[float]] = {"bare": [], "loop": []}
+    began: list[float] = []
+
+    def learning_rate(spec: OptimizerSpec, step: int, num_steps: int) -> float:
+        seconds["loop"] += [clock() - start for start in began]
+        start = clock()
+        bare()
+        seconds["bare"].append(clock() - start)
+        began[:] = [clock()]
+        return rate_of(spec, step, num_steps)
+
+    vars(engine)["learning_rate"] = learning_rate
     worker.run_worker(config)
+    return {name: values[1:] for name, values in seconds.items()}
+
+
+def _bare(config: dict[str, Any]) -> Callable[[], None]:
+    """The bare step on a model of its own and the first batch."""
     spec = TrainSpec.model_validate(config["spec"])
+    torch.set_num_threads(spec.threads_per_worker)
     task = worker.build_task(spec, config["base"], config["datasets"])
     data = task.data(0)
     _, arguments = task.batch(data, order.indices(spec.seed, data, 0, spec.batch_size, task.sizes[data]), 0)
-    task.module.eval()
-    step = plain_step(_Bound(task.module, arguments))
-    return {"bare_s": interleaved({"bare": step}, rounds=spec.num_steps, clock=clock)["bare"]}
+    return plain_step(_Bound(task.module, arguments))
 
 
 class _Bound(nn.Module):

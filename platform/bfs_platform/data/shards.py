@@ -67,6 +67,8 @@ class Dataset:
     def take(self, indices: Sequence[int] | np.ndarray, columns: Sequence[str]) -> dict[str, Any]:
         """Columns of the records `indices`, in that order: numbers as arrays (`box` [n, 4]), texts and bytes as lists."""
         places = [self._place(int(i)) for i in indices]
+        for shard, group in dict.fromkeys((shard, group) for shard, group, _ in places):
+            self._load(shard, group, columns)
         out: dict[str, Any] = {}
         for name in columns:
             values = [self._group(shard, group, name)[row] for shard, group, row in places]
@@ -132,18 +134,25 @@ class Dataset:
     def _group(self, shard: int, group: int, column: str) -> list[Any]:
         """One column of one row group, kept as long as the cache has room."""
         key = shard, group, column
-        if key in self._cache:
-            self._cache.move_to_end(key)
-            return self._cache[key]
+        if key not in self._cache:
+            self._load(shard, group, [column])
+        self._cache.move_to_end(key)
+        return self._cache[key]
+
+    def _load(self, shard: int, group: int, columns: Sequence[str]) -> None:
+        """Read those columns of a row group that are not in the cache, all at once."""
+        missing = [name for name in columns if (shard, group, name) not in self._cache]
+        if not missing:
+            return
         try:
-            table = self._open(shard)[0].read_row_group(group, columns=[column])
+            table = self._open(shard)[0].read_row_group(group, columns=missing)
         except OSError as error:
             raise self._damaged(shard, error) from None
-        values = self._cache[key] = table[column].to_pylist()
-        self._cached_bytes += _size(values)
+        for name in missing:
+            values = self._cache[shard, group, name] = table[name].to_pylist()
+            self._cached_bytes += _size(values)
         while self._cached_bytes > self._cache_bytes and len(self._cache) > 1:
             self._cached_bytes -= _size(self._cache.popitem(last=False)[1])
-        return values
 
     def _damaged(self, shard: int, error: Exception) -> IntegrityError:
         path = self.root / self.body["shards"][shard]["path"]

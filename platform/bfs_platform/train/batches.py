@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from bfs_platform.data.shards import Dataset
 
 
+_COLUMNS = ("id", "height", "width", "box", "z_comp_mean", "z_fg_mean", "z_bg_mean", "prompt_embeds", "pooled_embeds")
+
 EmptyLatents = Mapping[tuple[int, int], Tensor]
 
 
@@ -32,7 +34,7 @@ def latent_batch(dataset: "Dataset", rows: np.ndarray, empty: EmptyLatents | Non
 
     `empty` brings the latents of empty layers, where Eq. 7 is part of the loss.
     """
-    table = dataset.take(rows, ["id", "height", "width"])
+    table = dataset.take(rows, _COLUMNS)  # all that is used below, so that a row group is read once
     size = {(int(h), int(w)) for h, w in zip(table["height"], table["width"], strict=True)}
     assert len(size) == 1, "a batch holds one resolution"
     height, width = size.pop()

@@ -1,6 +1,7 @@
 """Which samples a step sees: a pure function of (seed, data set, position). Resume neither repeats nor skips one."""
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -19,10 +20,13 @@ def indices(seed: int, data: str, position: int, batch_size: int, size: int) -> 
     return out
 
 
+@lru_cache(maxsize=4)  # drawn once an epoch: every step asks for it
 def permutation(seed: int, data: str, epoch: int, size: int) -> np.ndarray:
-    """The order of one epoch."""
+    """The order of one epoch. Read only."""
     key = [seed & 0xFFFFFFFF, epoch, *data.encode()]
-    return np.random.default_rng(key).permutation(size)
+    order = np.random.default_rng(key).permutation(size)
+    order.flags.writeable = False
+    return order
 
 
 def accumulation(batch_size: int, world_size: int, micro_batch_size: int) -> int:
