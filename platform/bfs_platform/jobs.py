@@ -83,9 +83,7 @@ def connect_ray(num_cpus: int | None = None) -> None:
     if address not in ("", "local"):
         _join_cluster(address)
         return
-    num_cpus = num_cpus or max(_MIN_LOCAL_CPUS, os.cpu_count() or 1)
-    # "local" never attaches to whatever cluster happens to run on this machine.
-    ray.init(address="local", num_cpus=num_cpus, include_dashboard=False)
+    _start_cluster(num_cpus or max(_MIN_LOCAL_CPUS, os.cpu_count() or 1))
     if not ray.get_runtime_context().gcs_address.startswith("127."):
         ray.shutdown()
         raise RuntimeError("Ray would listen on more than the loopback interface; its start was undone")
@@ -120,6 +118,25 @@ def _own_environment() -> dict[str, Any] | None:
 
 def _host(address: str) -> str:
     return address.rsplit(":", 1)[0]
+
+
+def _start_cluster(num_cpus: int) -> None:
+    """Start a private cluster. Ray gives itself 30 seconds, which on a busy machine may be too few: it gets them twice."""
+    import ray
+
+    for last_try in (False, True):
+        try:
+            # "local" never attaches to whatever cluster happens to run on this machine.
+            ray.init(address="local", num_cpus=num_cpus, include_dashboard=False)
+            return
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+            if last_try:
+                raise RuntimeError(
+                    "Ray did not start within twice 30 seconds; try again when this machine is less busy"
+                ) from None
+            print("Ray did not start within 30 seconds; trying once more.", file=sys.stderr)
 
 
 def _join_cluster(address: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import pytest
 
 from bfs_model.errors import BadInput
-from bfs_platform.jobs import JobParser, connect_ray, exit_code, run_job
+from bfs_platform.jobs import JobParser, _start_cluster, connect_ray, exit_code, run_job
 
 
 class _Wrapped(Exception):
@@ -111,6 +111,43 @@ print(*sorted({port.ip.removeprefix("::ffff:") for port in ports}))
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout == "127.0.0.1\n"
+
+
+@pytest.mark.parametrize("failures", [0, 1, 2])
+def test_a_busy_machine_gets_two_tries(failures: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A cluster that did not start in time is started once more; then it is given up with advice."""
+    import ray
+
+    tries: list[int] = []
+
+    def start(**_: object) -> None:
+        tries.append(1)
+        if len(tries) <= failures:
+            raise Exception("The current node timed out during startup. This could happen because …")
+
+    monkeypatch.setattr(ray, "init", start)
+    if failures == 2:
+        with pytest.raises(RuntimeError, match="less busy"):
+            _start_cluster(4)
+    else:
+        _start_cluster(4)
+    assert len(tries) == min(failures + 1, 2) and capsys.readouterr().err.count("trying once more") == min(failures, 1)
+
+
+def test_other_failures_of_a_start_are_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk does not become emptier."""
+    import ray
+
+    tries: list[int] = []
+
+    def start(**_: object) -> None:
+        tries.append(1)
+        raise OSError("no space")
+
+    monkeypatch.setattr(ray, "init", start)
+    with pytest.raises(OSError, match="no space"):
+        _start_cluster(4)
+    assert len(tries) == 1
 
 
 def test_an_unreachable_cluster_is_the_users_to_correct(bare_env: dict[str, str], tmp_path: Path) -> None:

@@ -76,13 +76,15 @@ def workers_of(pid: int) -> Iterator[psutil.Process]:
     with contextlib.suppress(psutil.NoSuchProcess):
         for process in psutil.Process(pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):
-                if process.name().startswith("ray::"):
+                if process.name().startswith("ray::Map"):  # not its agents: a node dies with them
                     yield process
 
 
-def kill_workers(pid: int, draw: random.Random) -> int:
-    """SIGKILL to one or two workers below `pid`. Returns how many were there to be killed."""
-    found = list(workers_of(pid))
+def kill_workers(pid: int, draw: random.Random, patience_s: float = 10.0) -> int:
+    """SIGKILL to one or two workers below `pid`, as soon as one works. Returns how many were there to be killed."""
+    deadline = time.monotonic() + patience_s
+    while not (found := list(workers_of(pid))) and time.monotonic() < deadline:
+        time.sleep(0.005)
     chosen = draw.sample(found, min(len(found), draw.choice((1, 2))))
     for process in chosen:
         with contextlib.suppress(psutil.Error):
