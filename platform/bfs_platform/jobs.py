@@ -133,9 +133,7 @@ def _start_cluster(num_cpus: int) -> None:
             if "timed out during startup" not in str(error):
                 raise
             if last_try:
-                raise RuntimeError(
-                    "Ray did not start within twice 30 seconds; try again when this machine is less busy"
-                ) from None
+                raise RuntimeError("Ray did not start within twice 30 seconds; try again when this machine is less busy") from None
             print("Ray did not start within 30 seconds; trying once more.", file=sys.stderr)
 
 

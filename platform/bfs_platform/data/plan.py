@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from bfs_model.errors import BadInput
-from bfs_platform.data.record import Row, digest_of
+from bfs_platform.data.record import Row, digest_of, digest_of_all
 from bfs_platform.data.sources.base import Source, manifest_of
 from bfs_platform.data.spec import DataSpec
 from bfs_platform.storage.path import Location, RemotePath, Status
@@ -61,7 +61,7 @@ def make_plan(
 
     `base` and `models` say by name and content hash what the latents, and the stages that have a model, are made with.
     """
-    listing = digest_of([row.to_json() for row in rows])
+    listing = digest_of_all(row.to_json() for row in rows)
     manifest = manifest_of(source.root)
     content_hash = manifest["content_hash"] if manifest else listing
     identity = build_identity(spec, base, models or {})

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -120,6 +120,15 @@ def seed_of(*key: object) -> int:
 def digest_of(value: Any) -> str:
     """sha256 of a JSON value, keys sorted."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def digest_of_all(values: Iterable[Any]) -> str:
+    """`digest_of` the list of `values`, which is never held as a whole."""
+    digest = hashlib.sha256(b"[")
+    for number, value in enumerate(values):
+        digest.update((", " if number else "").encode() + json.dumps(value, sort_keys=True, ensure_ascii=False).encode())
+    digest.update(b"]")
+    return digest.hexdigest()
 
 
 def _brief(part: Part) -> dict[str, Any]:

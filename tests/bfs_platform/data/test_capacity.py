@@ -32,6 +32,7 @@ def test_a_plan_by_hand(tmp_path: Path) -> None:
     assert facts["compute_cost"] == pytest.approx(10, abs=0.01) and facts["storage_bytes"] == 360_000_000
     assert facts["storage_cost_per_month"] == pytest.approx(0.036) and facts["records_kept"] == 648_000
     assert facts["slowest_stage"] == "compose" and "40.0 core hours" in as_text(facts)
+    assert facts["driver_bytes"] == 2_160_000_000 and "2.2 GB where the job runs" in as_text(facts)
 
 
 def test_as_many_nodes_as_the_time_asks_for(tmp_path: Path) -> None:

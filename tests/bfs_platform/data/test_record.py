@@ -1,6 +1,6 @@
 """Rows travel as JSON; seeds depend on names alone."""
 
-from bfs_platform.data.record import Part, Row, seed_of
+from bfs_platform.data.record import Part, Row, digest_of, digest_of_all, seed_of
 
 
 def test_row_survives_json() -> None:
@@ -23,3 +23,9 @@ def test_seed_depends_on_each_part_of_its_key() -> None:
     assert seed_of(7, "shadow", "x") == seed_of(7, "shadow", "x")
     assert len({seed_of(7, "shadow", "x"), seed_of(8, "shadow", "x"), seed_of(7, "shado", "wx"), seed_of(7, "shadow", "y")}) == 4
     assert 0 <= seed_of("z") < 2**63
+
+
+def test_a_long_list_is_digested_piece_by_piece() -> None:
+    """To what the whole list would give, so that sets built before keep their identity."""
+    for values in ([], ["ä"], [{"b": 1, "a": [2, None]}, "x", 3]):
+        assert digest_of_all(iter(values)) == digest_of(values)
