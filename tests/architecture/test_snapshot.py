@@ -43,7 +43,7 @@ def repository(tmp_path: Path) -> Path:
 def _submitted(cluster: Any, entrypoint: str, runtime_env: dict[str, Any]) -> dict[str, dict[str, str]]:
     from ray.job_submission import JobStatus, JobSubmissionClient
 
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300  # a job of three processes, on a machine that does other things too
     client = JobSubmissionClient(f"http://{cluster.dashboard_url}")
     while (job := _accepted(client, entrypoint, runtime_env)) is None and time.monotonic() < deadline:
         time.sleep(0.5)
