@@ -1,5 +1,6 @@
-"""What a build holds in Ray's object store at its peak: with four and sixteen times the records no more than with one.
+"""What a build holds in Ray's object store at its peak: with sixteen times the records no more than with four, once it is full.
 
+What fills it is what the stages may have waiting: `execution.store_mib`, which here is small, so that a small build reaches it.
 BFS_BENCH_STORE_RECORDS changes how many one time is (64).
 """
 
@@ -24,7 +25,10 @@ pytestmark = pytest.mark.bench
 
 NUM_RECORDS = int(os.environ.get("BFS_BENCH_STORE_RECORDS", "64"))
 # Small pictures and an encoder of random weights: what counts is how many units wait between the stages, not what they hold.
-CHANGES = ("buckets=[[32,32]]", "records_per_shard=4", "max_reject_rate=0.5", "checks.duplicate_bits=null", "stage=1")
+CHANGES = (
+    *("buckets=[[32,32]]", "records_per_shard=4", "max_reject_rate=0.5", "checks.duplicate_bits=null", "stage=1"),
+    "execution.store_mib=1",
+)
 
 
 class Peak:

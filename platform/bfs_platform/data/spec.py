@@ -129,9 +129,13 @@ class PoolsSpec(Spec):
 
 
 class ExecutionSpec(Spec):
-    """How a build is spread over the cluster. Nothing here changes a byte of the result, so it is not part of its identity."""
+    """How a build is spread over the cluster. Nothing here changes a byte of the result, so it is not part of its identity.
+
+    `store_mib`: how much the stages may have waiting for each other in Ray's object store; null leaves it to Ray, which takes a half.
+    """
 
     decoder: DecoderSpec = DecoderSpec()
+    store_mib: Annotated[int, Field(ge=1)] | None = None
     cpu_workers: Annotated[int, Field(ge=1)] | None = None
     encoders: Annotated[int, Field(ge=1)] | None = None
     gpus_per_encoder: Annotated[float, Field(ge=0)] = 0.0

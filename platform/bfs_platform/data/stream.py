@@ -31,12 +31,14 @@ Batch = dict[str, np.ndarray]
 def run_stream(units: Sequence[Unit], spec: DataSpec, root: Location, output: Location, base: str | None) -> Iterator[Receipt]:
     """Build `units` and yield the receipt of each as it is committed. Needs a connected Ray."""
     import ray
-    from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
+    from ray.data import ActorPoolStrategy, DataContext, ExecutionResources, TaskPoolStrategy
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # our own progress line says what matters
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    allowed = None if spec.execution.store_mib is None else spec.execution.store_mib * 2**20
+    context.execution_options.resource_limits = ExecutionResources.for_limits(object_store_memory=allowed)
     resources = ray.cluster_resources()
     cpus = resources.get("CPU", 1)
     # An actor holds its CPU as long as the build lasts: on a small cluster leave some for the tasks that feed it.
