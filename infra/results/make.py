@@ -1,11 +1,14 @@
 #!/usr/bin/env python
-"""The results table of a document: what an evaluation measured, as Markdown between two marks.
+"""The results tables of a document, as Markdown between marks: what an evaluation measured, what a comparison of trainings did.
 
     python jobs/render_tabletop.py --scenes 200 --seed 11 --split heldout --output heldout
     python jobs/evaluate.py --recipe tabletop_evaluation --model tiny --input heldout --list tabletop_heldout_200 --output evaluation
     python infra/results/make.py --evaluation evaluation --document ARCHITECTURE.md
 
-Rewrites what stands between `<!-- results -->` and `<!-- /results -->`.
+    python jobs/compare_parts.py --synthetic stage1 --natural stage2 --input heldout --output parts --set …
+    python infra/results/make.py --parts parts --document ARCHITECTURE.md
+
+Rewrites what stands between `<!-- results -->` and `<!-- /results -->`, or `<!-- parts -->` and `<!-- /parts -->`.
 """
 
 import argparse
@@ -13,12 +16,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+from bfs_model import integrity
 from bfs_model.errors import BadInput
+from bfs_platform.evaluate import parts
 from bfs_platform.evaluate.catalogue import METRICS
 from bfs_platform.evaluate.results import read_results
 from bfs_platform.jobs import run_job
 
-_MARKED = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
 _GROUPED_BY = "material"
 _SHOWN = (
     "region_mae",
@@ -37,17 +41,32 @@ _SHOWN = (
 
 def main() -> Path:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--evaluation", type=Path, required=True, help="output of jobs/evaluate.py")
+    given = parser.add_mutually_exclusive_group(required=True)
+    given.add_argument("--evaluation", type=Path, help="output of jobs/evaluate.py")
+    given.add_argument("--parts", type=Path, help="output of jobs/compare_parts.py")
     parser.add_argument("--document", type=Path, required=True, help="Markdown file with the two marks")
     arguments = parser.parse_args()
-    text = arguments.document.read_text(encoding="utf-8")
-    if not _MARKED.search(text):
-        raise BadInput(
-            "document", arguments.document, "has no results marks", "add <!-- results --> and <!-- /results --> on lines of their own"
-        )
-    tables = markdown(read_results(arguments.evaluation))
-    arguments.document.write_text(_MARKED.sub(lambda found: found[1] + tables + found[2], text), encoding="utf-8")
-    return arguments.document.absolute()
+    if arguments.parts is None:
+        return rewrite(arguments.document, "results", markdown(read_results(arguments.evaluation)))
+    return rewrite(arguments.document, "parts", of_parts(arguments.parts / "table"))
+
+
+def rewrite(document: Path, mark: str, tables: str) -> Path:
+    """Put `tables` between the marks of `document`. Raises `BadInput` when it has none."""
+    marked = re.compile(rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", re.DOTALL)
+    text = document.read_text(encoding="utf-8")
+    if not marked.search(text):
+        raise BadInput("document", document, f"has no {mark} marks", f"add <!-- {mark} --> and <!-- /{mark} --> on lines of their own")
+    document.write_text(marked.sub(lambda found: found[1] + tables + found[2], text), encoding="utf-8")
+    return document.absolute()
+
+
+def of_parts(folder: Path) -> str:
+    """What was compared, and the table of it."""
+    spec = integrity.verify(folder, parts.KIND)["body"]["spec"]
+    seeds = ", ".join(map(str, spec["seeds"]))
+    head = f"{spec['stage1_steps']} steps of stage 1 and {spec['stage2_steps']} of stage 2, seeds {seeds}; "
+    return head + "mean ± standard deviation over seeds.\n\n" + (folder / "table.md").read_text(encoding="utf-8")
 
 
 def markdown(results: dict[str, Any]) -> str:
