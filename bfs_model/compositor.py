@@ -55,20 +55,6 @@ class LatentCompositor(ModelMixin, ConfigMixin):
             scale = (latent_channels * _PRESENCE_SCALE) ** -0.5
             self.sense.weight.data.copy_(scale * torch.eye(latent_channels)[..., None, None])
 
-    def deepened(self, num_blocks: int) -> "LatentCompositor":
-        """A Φ of more residual blocks that computes the same: the new ones add nothing until they are trained."""
-        c, n = self.config, self.config.num_blocks
-        grown = LatentCompositor(c.latent_channels, c.width, num_blocks, c.presence)
-        same = [(self.trunk[i], grown.trunk[i]) for i in range(n)] + [(self.trunk[n], grown.trunk[num_blocks])]
-        same += [(getattr(self, part), getattr(grown, part)) for part in ("stem", "gate", "correction", "sense")]
-        for ours, theirs in same:
-            if ours is not None:
-                theirs.load_state_dict(ours.state_dict())
-        for block in grown.trunk[n:num_blocks]:
-            for parameter in cast(_ResidualBlock, block).body[-1].parameters():
-                nn.init.zeros_(parameter)
-        return grown
-
     def forward(
         self,
         z_fg: Float[Tensor, "batch channels height width"],

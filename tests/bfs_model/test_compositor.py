@@ -109,14 +109,3 @@ def test_both_versions_load(tmp_path: Path, presence: bool) -> None:
     assert {k: v.shape for k, v in loaded.state_dict().items()} == {k: v.shape for k, v in phi.state_dict().items()}
     z = [torch.randn(n, 4, 6, 8) for n in (2, 2, 1)]
     assert torch.equal(loaded(*z), phi(*z))
-
-
-def test_a_deeper_compositor_computes_the_same_until_it_is_trained() -> None:
-    """New blocks add nothing at first, bit for bit, and they can learn."""
-    phi = stirred()
-    grown = phi.deepened(5)
-    z_fg, z_bg, z_empty = torch.randn(2, 5, 6, 7), torch.randn(2, 5, 6, 7), torch.randn(1, 5, 6, 7)
-    assert grown.config.num_blocks == 5 and grown.config.presence and grown.config.width == 16
-    assert torch.equal(grown(z_fg, z_bg, z_empty), phi(z_fg, z_bg, z_empty))
-    grown(z_fg, z_bg, z_empty).square().sum().backward()
-    assert grown.trunk[4].body[5].weight.grad.abs().max() > 0

@@ -72,10 +72,6 @@ class CompositorTask:
                 channels = pipe.vae.config.latent_channels
                 fresh = LatentCompositor(channels, self.settings.width, self.settings.num_blocks, presence=True)
             pipe.register_modules(compositor=fresh)
-        elif self.settings.num_blocks > pipe.compositor.config.num_blocks:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(self.spec.seed)
-                pipe.register_modules(compositor=pipe.compositor.deepened(self.settings.num_blocks))
         return pipe
 
     @cached_property

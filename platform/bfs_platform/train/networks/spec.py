@@ -90,7 +90,7 @@ class RgbaVaeSpec(Spec):
 
 
 class CompositorSpec(Spec):
-    """Φ of Eq. 7. `init`: `fresh` of `width` and `num_blocks`, or the one that the base brings, made deeper where `num_blocks` says so.
+    """Φ of Eq. 7. `init`: `fresh` of `width` and `num_blocks`, or the one that the base brings.
 
     `noise` is the largest noise put on z_F: during training of BFS, Φ sees one-step estimates. `empty_probability` and
     `pair_probability`: how often the layer is empty, or stands over the background of another record. `decoded_weight` of the
