@@ -33,12 +33,18 @@ class Pace:
             print(f"{self.done}/{self.total} records, {self.rejects} rejected, {rate:.1f} rec/s", file=sys.stderr, flush=True)
 
     def facts(self) -> dict[str, Any]:
-        """What this run did: records, seconds until the first unit, records per second between it and the last tenth, seconds
-        that the last tenth took beyond that rate, and the cores it had. Empty when too little was done to tell."""
+        """What this run did: records, seconds until the first fifth was there, records per second between it and the last tenth,
+        seconds that the last tenth took beyond that rate, and the cores it had. Empty when too little was done to tell.
+
+        The first units say nothing of the rate: whatever waits behind them in the stages is nearly done too.
+        """
         if len(self.seen) < 4:
             return {}
-        (first_s, first), (last_s, last) = self.seen[0], self.seen[-1]
-        late_s, late = next((s, n) for s, n in self.seen[1:] if n >= 0.9 * last)
+        last_s, last = self.seen[-1]
+        start = next(i for i, (_, n) in enumerate(self.seen) if n >= 0.2 * last)
+        start = min(start, len(self.seen) - 2)
+        first_s, first = self.seen[start]
+        late_s, late = next((s, n) for s, n in self.seen[start + 1 :] if n >= 0.9 * last)
         rate = (late - first) / max(late_s - first_s, 1e-6)
         tail_s = max(0.0, last_s - late_s - (last - late) / rate)
         facts = {"records": last, "first_s": first_s, "first_records": first, "records_per_s": rate, "tail_s": tail_s}

@@ -70,14 +70,21 @@ def test_counts_as_people_write_them() -> None:
 
 
 def test_pace_separates_start_steady_part_and_tail(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Units at 3 s, then one per second, the last one late: the rate is that of the middle."""
-    clock = iter([0.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 14.0, 15.0])
+    """Two units nearly together after 3 s, then one per second, the last one late: the rate is that of the middle."""
+    clock = iter([0.0, 3.0, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5, 9.5, 10.5, 13.5, 15.0])
     monkeypatch.setattr("bfs_platform.data.pace.time.monotonic", lambda: next(clock))
     pace = Pace(20, [])
     for shard in range(10):
         pace.add(Receipt(shard, "k", None, [["a", [], "0"], ["b", [], "0"]]))
     facts = pace.facts()
-    assert (facts["records"], facts["first_s"], facts["first_records"], facts["records_per_s"]) == (20, 3, 2, 2)
+    assert (facts["records"], facts["first_s"], facts["first_records"], facts["records_per_s"]) == (20, 3.5, 4, 2)
     assert facts["tail_s"] == 2 and facts["cores"] >= 1
     assert "20/20 records" in capsys.readouterr().err
     assert Pace(20, []).facts() == {}
+
+
+def test_pace_of_units_of_very_different_sizes() -> None:
+    """Nearly everything in the last unit: a rate is still told, from the two last ones."""
+    pace = Pace(103, [])
+    pace.seen = [(1.0, 1), (2.0, 2), (3.0, 3), (13.0, 103)]
+    assert pace.facts()["records_per_s"] == 10 and pace.facts()["tail_s"] == 0
