@@ -189,8 +189,8 @@ def test_a_huge_image_is_413_before_it_is_decoded(client: TestClient) -> None:
 def test_a_large_file_is_413(client: TestClient) -> None:
     """More than 16 MiB, in a form and in JSON."""
     image = b"\x89PNG\r\n\x1a\n" + b"\0" * (16 * 2**20)
-    problem_of(post(client, image), 413)
-    problem_of(client.post("/v1/layers", json=as_json(image)), 413)
+    assert "too-large" in problem_of(post(client, image), 413)["type"]
+    assert "too-large" in problem_of(client.post("/v1/layers", json=as_json(image)), 413)["type"]
 
 
 def test_a_turned_photograph_keeps_the_callers_view(client: TestClient) -> None:
@@ -230,7 +230,8 @@ def json_with(box: bytes = b"[0, 0, 1, 1]", prompt: bytes = b'"a"', background: 
 )
 def test_hostile_json_is_a_problem(client: TestClient, body: bytes, status: int) -> None:
     """Never a 500."""
-    problem_of(client.post("/v1/layers", content=body, headers={"Content-Type": "application/json"}), status)
+    problem = problem_of(client.post("/v1/layers", content=body, headers={"Content-Type": "application/json"}), status)
+    assert problem["errors"] if status == 422 else "json" in problem["detail"].lower(), problem
 
 
 def test_what_the_caller_sent_is_not_echoed(client: TestClient, make_png: MakePng) -> None:

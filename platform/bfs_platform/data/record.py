@@ -119,16 +119,20 @@ def seed_of(*key: object) -> int:
 
 def digest_of(value: Any) -> str:
     """sha256 of a JSON value, keys sorted."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256(_canonical(value)).hexdigest()
 
 
 def digest_of_all(values: Iterable[Any]) -> str:
     """`digest_of` the list of `values`, which is never held as a whole."""
     digest = hashlib.sha256(b"[")
     for number, value in enumerate(values):
-        digest.update((", " if number else "").encode() + json.dumps(value, sort_keys=True, ensure_ascii=False).encode())
+        digest.update((b", " if number else b"") + _canonical(value))
     digest.update(b"]")
     return digest.hexdigest()
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False).encode()
 
 
 def _brief(part: Part) -> dict[str, Any]:

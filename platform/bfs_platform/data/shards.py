@@ -19,6 +19,7 @@ from bfs_platform.storage.manifests import verify as verify_files
 from bfs_platform.storage.path import Location, RemotePath, location, reachable
 
 CACHE_BYTES = 512 * 2**20
+_NUMERIC = frozenset({"height", "width", "box"})
 
 
 def open_dataset(
@@ -66,33 +67,49 @@ class Dataset:
 
     def take(self, indices: Sequence[int] | np.ndarray, columns: Sequence[str]) -> dict[str, Any]:
         """Columns of the records `indices`, in that order: numbers as arrays (`box` [n, 4]), texts and bytes as lists."""
-        places = [self._place(int(i)) for i in indices]
-        for shard, group in dict.fromkeys((shard, group) for shard, group, _ in places):
-            self._load(shard, group, columns)
-        out: dict[str, Any] = {}
-        for name in columns:
-            values = [self._group(shard, group, name)[row] for shard, group, row in places]
-            numeric = name in ("height", "width", "box")
-            out[name] = np.array(values, np.int32).reshape(len(values), *([4] if name == "box" else [])) if numeric else values
+        places: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        for position, index in enumerate(indices):
+            shard, group, row = self._place(int(index))
+            places.setdefault((shard, group), []).append((position, row))
+        out: dict[str, Any] = {name: [None] * len(indices) for name in columns}
+        for (shard, group), members in places.items():
+            for name, values in self._columns(shard, group, columns).items():
+                for position, row in members:
+                    out[name][position] = values[row]
+        for name in _NUMERIC.intersection(columns):
+            out[name] = np.array(out[name], np.int32).reshape(len(indices), *([4] if name == "box" else []))
         return out
 
-    def latents(self, name: str, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """float32 [n, C, h, w] of `z_bg_mean`, `z_comp_std` …; the records must be of one size (see `buckets`)."""
-        factor, channels = self.body["vae_scale_factor"], self.body["latent_channels"]
-        taken = self.take(indices, [name, "height", "width"])
+    def encodings(self, indices: Sequence[int] | np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Encoded columns as float32, read together: latents [n, C, h, w] of `z_bg_mean`, `z_comp_std` …, `prompt_embeds` of T5
+        [n, L, D], `pooled_embeds` of CLIP [n, P]. Records whose latents are asked for must be of one size (see `buckets`).
+        """
+        taken = self.take(indices, [*names, "height", "width"])
         sizes = {(int(h), int(w)) for h, w in zip(taken["height"], taken["width"], strict=True)}
+        return {name: _floats(taken[name]).reshape(len(indices), *self._shape(name, sizes)) for name in names}
+
+    def _shape(self, name: str, sizes: set[tuple[int, int]]) -> tuple[int, ...]:
+        """Of one record's encoding."""
+        if name == "pooled_embeds":
+            return (-1,)
+        if name == "prompt_embeds":
+            return self.body["text_tokens"], self.body["text_dim"]
         assert len(sizes) == 1, f"records of several sizes cannot be stacked: {sorted(sizes)}"
-        height, width = sizes.pop()
-        return _floats(taken[name]).reshape(len(taken[name]), channels, height // factor, width // factor)
+        ((height, width),) = sizes
+        factor = self.body["vae_scale_factor"]
+        return self.body["latent_channels"], height // factor, width // factor
+
+    def latents(self, name: str, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """One column of latents, as `encodings` gives it."""
+        return self.encodings(indices, [name])[name]
 
     def prompt_embeds(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """T5's token embeddings, float32 [n, L, D]."""
-        values = self.take(indices, ["prompt_embeds"])["prompt_embeds"]
-        return _floats(values).reshape(len(values), self.body["text_tokens"], self.body["text_dim"])
+        """T5's token embeddings, as `encodings` gives them."""
+        return self.encodings(indices, ["prompt_embeds"])["prompt_embeds"]
 
     def pooled_embeds(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """CLIP's pooled embeddings, float32 [n, P]."""
-        return _floats(self.take(indices, ["pooled_embeds"])["pooled_embeds"])
+        """CLIP's pooled embeddings, as `encodings` gives them."""
+        return self.encodings(indices, ["pooled_embeds"])["pooled_embeds"]
 
     def boxes(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """int32 [n, 4]: x0, y0, x1, y1 in pixels."""
@@ -131,28 +148,26 @@ class Dataset:
             self._files[shard] = file, [0, *accumulate(counts)]
         return self._files[shard]
 
-    def _group(self, shard: int, group: int, column: str) -> list[Any]:
-        """One column of one row group, kept as long as the cache has room."""
-        key = shard, group, column
-        if key not in self._cache:
-            self._load(shard, group, [column])
-        self._cache.move_to_end(key)
-        return self._cache[key]
-
-    def _load(self, shard: int, group: int, columns: Sequence[str]) -> None:
-        """Read those columns of a row group that are not in the cache, all at once."""
-        missing = [name for name in columns if (shard, group, name) not in self._cache]
+    def _columns(self, shard: int, group: int, names: Sequence[str]) -> dict[str, list[Any]]:
+        """Columns of one row group: those that the cache lacks are read at once, and kept as long as it has room."""
+        found = {}
+        for name in names:
+            if (shard, group, name) in self._cache:
+                self._cache.move_to_end((shard, group, name))
+                found[name] = self._cache[shard, group, name]
+        missing = [name for name in names if name not in found]
         if not missing:
-            return
+            return found
         try:
             table = self._open(shard)[0].read_row_group(group, columns=missing)
         except OSError as error:
             raise self._damaged(shard, error) from None
         for name in missing:
-            values = self._cache[shard, group, name] = table[name].to_pylist()
-            self._cached_bytes += _size(values)
+            found[name] = self._cache[shard, group, name] = table[name].to_pylist()
+            self._cached_bytes += _size(found[name])
         while self._cached_bytes > self._cache_bytes and len(self._cache) > 1:
             self._cached_bytes -= _size(self._cache.popitem(last=False)[1])
+        return found
 
     def _damaged(self, shard: int, error: Exception) -> IntegrityError:
         path = self.root / self.body["shards"][shard]["path"]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bfs_platform.data.shards import Dataset
 
 
-_COLUMNS = ("id", "height", "width", "box", "z_comp_mean", "z_fg_mean", "z_bg_mean", "prompt_embeds", "pooled_embeds")
+_ENCODINGS = ("z_comp_mean", "z_fg_mean", "z_bg_mean", "prompt_embeds", "pooled_embeds")
 
 EmptyLatents = Mapping[tuple[int, int], Tensor]
 
@@ -34,18 +34,19 @@ def latent_batch(dataset: "Dataset", rows: np.ndarray, empty: EmptyLatents | Non
 
     `empty` brings the latents of empty layers, where Eq. 7 is part of the loss.
     """
-    table = dataset.take(rows, _COLUMNS)  # all that is used below, so that a row group is read once
+    table = dataset.take(rows, ["id", "height", "width", "box"])
     size = {(int(h), int(w)) for h, w in zip(table["height"], table["width"], strict=True)}
     assert len(size) == 1, "a batch holds one resolution"
     height, width = size.pop()
+    encoded = {name: torch.from_numpy(values) for name, values in dataset.encodings(rows, _ENCODINGS).items()}
     return LatentBatch(
         ids=[str(i) for i in table["id"]],
-        z_comp=torch.from_numpy(dataset.latents("z_comp_mean", rows)),
-        z_fg=torch.from_numpy(dataset.latents("z_fg_mean", rows)),
-        z_bg=torch.from_numpy(dataset.latents("z_bg_mean", rows)),
-        mask=box_masks(torch.from_numpy(dataset.boxes(rows)), height, width),
-        prompt_embeds=torch.from_numpy(dataset.prompt_embeds(rows)),
-        pooled_embeds=torch.from_numpy(dataset.pooled_embeds(rows)),
+        z_comp=encoded["z_comp_mean"],
+        z_fg=encoded["z_fg_mean"],
+        z_bg=encoded["z_bg_mean"],
+        mask=box_masks(torch.from_numpy(table["box"]), height, width),
+        prompt_embeds=encoded["prompt_embeds"],
+        pooled_embeds=encoded["pooled_embeds"],
         z_empty=None if empty is None else empty[height, width],
     )
 

@@ -28,13 +28,18 @@ def content_hash(manifest: Path) -> str:
 def test_ray_equals_the_plain_loop_at_any_parallelism(
     ray_cluster: Any, rorem_seven: Path, tmp_path: Path, encoded_spec: DataSpec, bundle_path: Path
 ) -> None:
-    """Encoded, with one and with three workers per stage: the content hash is that of a loop in one process."""
+    """Encoded, with one and with three workers per stage, those with little room: the content hash is that of a loop in one process."""
+    from ray.data import DataContext
+
     source, base = open_source("rorem", rorem_seven), str(bundle_path)
     loop = in_process(source, encoded_spec, tmp_path / "plain", base)
     plain = content_hash(build(source, tmp_path / "plain", encoded_spec, base, stream=loop))
-    for workers, encoders in ((1, 1), (3, 2)):
-        spec = encoded_spec.model_copy(update={"execution": ExecutionSpec(cpu_workers=workers, encoders=encoders)})
+    for workers, encoders, mib in ((1, 1, None), (3, 2, 1)):
+        execution = ExecutionSpec(cpu_workers=workers, encoders=encoders, store_mib=mib)
+        spec = encoded_spec.model_copy(update={"execution": execution})
         assert content_hash(build(source, tmp_path / f"ray{workers}", spec, base)) == plain
+        allowed = DataContext.get_current().execution_options.resource_limits.object_store_memory
+        assert allowed == (float("inf") if mib is None else mib * 2**20)
 
 
 def test_pixels_only_and_bad_records_on_ray(ray_cluster: Any, rorem_seven: Path, tmp_path: Path, pixel_spec: DataSpec) -> None:

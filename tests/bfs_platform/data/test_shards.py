@@ -2,8 +2,10 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from bfs_model.errors import BadInput, IntegrityError
@@ -78,6 +80,23 @@ def test_a_small_cache_gives_the_same(built: Path) -> None:
     order = [6, 0, 3, 1, 5, 0, 2]
     np.testing.assert_array_equal(wide.latents("z_bg_mean", order), narrow.latents("z_bg_mean", order))
     assert len(narrow._cache) == 1
+
+
+def test_a_row_group_is_read_once_for_all_columns(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the cache holds next to nothing: what is read is used before it is dropped."""
+    dataset = open_dataset(built, cache_bytes=10)
+    reads: list[list[str]] = []
+    original = pq.ParquetFile.read_row_group
+
+    def counted(file: pq.ParquetFile, group: int, **given: Any) -> Any:
+        reads.append(given["columns"])
+        return original(file, group, **given)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", counted)
+    names = ["z_bg_mean", "z_comp_mean", "prompt_embeds", "pooled_embeds"]
+    found = dataset.encodings([6, 0, 3, 1, 5, 0, 2], names)
+    assert len(reads) == len({dataset._place(i)[:2] for i in range(7)}) and set(names) <= set(reads[0])
+    assert {name: len(values) for name, values in found.items()} == dict.fromkeys(names, 7)
 
 
 def test_a_damaged_shard_is_named(copied: Path) -> None:
