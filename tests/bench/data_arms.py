@@ -9,7 +9,7 @@ import json
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,11 +21,11 @@ from bfs_platform.config import resolve
 from bfs_platform.data import capacity
 from bfs_platform.data.build import base_of, build
 from bfs_platform.data.finish import workspace_of
-from bfs_platform.data.plan import Unit, list_rows, make_plan
+from bfs_platform.data.plan import make_plan
 from bfs_platform.data.sources.base import open_source
 from bfs_platform.data.spec import DataSpec
+from bfs_platform.data.unit import Receipt, Unit
 from bfs_platform.data.work import UnitWorker
-from bfs_platform.data.workspace import Receipt
 from bfs_platform.jobs import connect_ray
 from bfs_platform.storage.path import Location
 
@@ -113,7 +113,7 @@ def work(task: tuple[Unit, Path]) -> Receipt:
 def pool(root: Path, output: Path, spec: DataSpec, base: str) -> Steady:
     """The plain loop: units over a pool of processes, receipts as they come."""
     source = open_source("rorem", root)
-    plan = make_plan(source, list_rows(source), spec, base_of(base))
+    plan = make_plan(source, spec, base_of(base))
     context = multiprocessing.get_context("spawn")
     others = everything()
     loaded = (spec, source.folder, base)
@@ -131,7 +131,7 @@ def ray(root: Path, output: Path, spec: DataSpec, base: str) -> tuple[Steady, fl
     source = open_source("rorem", root)
     watches: list[Watch] = []
 
-    def stream(units: list[Unit]) -> Iterator[Receipt]:
+    def stream(units: Sequence[Unit]) -> Iterator[Receipt]:
         watches.append(Watch(len(units), everything))
         yield from watches[0](run_stream(units, spec, source.folder, output, base))
 

@@ -1,26 +1,29 @@
 """Build a dataset: plan, stream what is missing, commit. Killed at any moment, it goes on from the shards that are there."""
 
+import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from bfs_model import bundle, foreign, integrity
 from bfs_model.errors import BadInput
 from bfs_platform.data.encode import UNUSED
-from bfs_platform.data.finish import KIND, AnyWorkspace, BuildFailed, check_reject_rate, commit, reject_lines, workspace_of
+from bfs_platform.data.finish import KIND, AnyWorkspace, BuildFailed, check_reject_rate, commit, workspace_of
+from bfs_platform.data.ledger import Units
 from bfs_platform.data.models.base import identities
 from bfs_platform.data.pace import Pace
-from bfs_platform.data.plan import Plan, Unit, build_identity, list_rows, make_plan
+from bfs_platform.data.plan import Plan, build_identity, make_plan
 from bfs_platform.data.record import digest_of
 from bfs_platform.data.remote_workspace import retract
 from bfs_platform.data.sources.base import Source
 from bfs_platform.data.spec import DataSpec
-from bfs_platform.data.workspace import Receipt
+from bfs_platform.data.unit import Receipt, Unit
 from bfs_platform.storage.manifests import check_sizes, read_manifest, verify
 from bfs_platform.storage.path import Location, RemotePath, location, reachable
 
-Stream = Callable[[list[Unit]], Iterable[Receipt]]
+Stream = Callable[[Sequence[Unit]], Iterable[Receipt]]
 
 
 def build(
@@ -36,20 +39,23 @@ def build(
     check_licence([source], commercial)
     models = identities(spec)
     made_with = base_of(base) if spec.encode.enabled else None
-    plan = make_plan(source, list_rows(source, spec.max_records), spec, made_with, models)
-    identity = digest_of([spec.identity()["spec"] | {"execution": None}, [unit.key for unit in plan.units]])
-    finished = _already_committed(output, identity)
-    if finished is not None:
-        print(f"{output} holds this very dataset already", file=sys.stderr)
-        return finished
-    workspace = workspace_of(output)
-    with workspace.locked(digest_of([build_identity(spec, made_with, models), str(source.root)])):
-        start = time.perf_counter()
-        receipts, measured = _collect(workspace, plan, spec, stream or _ray_stream(source, spec, output, base))
-        notes = {"identity": identity, "wall_s": round(time.perf_counter() - start, 3), "stage_s": _stage_seconds(receipts)}
-        notes |= {"input": str(source.root), "base": base, "execution": spec.execution.model_dump(mode="json")}
-        notes |= {"measured": measured}
-        return commit(workspace, plan, spec, receipts, notes)
+    try:
+        plan = make_plan(source, spec, made_with, models)
+        finished = _already_committed(output, plan.identity)
+        if finished is not None:
+            print(f"{output} holds this very dataset already", file=sys.stderr)
+            return finished
+        workspace = workspace_of(output)
+        with workspace.locked(digest_of([build_identity(spec, made_with, models), str(source.root)])):
+            start = time.perf_counter()
+            measured = _collect(workspace, plan, spec, stream or _ray_stream(source, spec, output, base))
+            seconds = {stage: round(s, 3) for stage, s in sorted(plan.ledger.seconds.items())}
+            notes = {"identity": plan.identity, "wall_s": round(time.perf_counter() - start, 3), "stage_s": seconds}
+            notes |= {"input": str(source.root), "base": base, "execution": spec.execution.model_dump(mode="json")}
+            return commit(workspace, plan, spec, notes | {"measured": measured})
+    except sqlite3.OperationalError as error:  # "database or disk is full"
+        remedy = "set TMPDIR to a folder with more room, and run the build again to go on"
+        raise BuildFailed(f"The list of records does not fit into the folder for temporary files ({error}); {remedy}.") from None
 
 
 def check_licence(sources: Iterable[Source], commercial: bool) -> None:
@@ -73,31 +79,31 @@ def base_of(name: str) -> dict[str, str]:
     return {"name": name if name == "tiny" or foreign.is_hub_id(name) else path.name, "content_hash": manifest["content_hash"]}
 
 
-def _collect(workspace: AnyWorkspace, plan: Plan, spec: DataSpec, stream: Stream) -> tuple[list[Receipt], dict[str, Any]]:
-    """The receipts of all units, those that are there and those that the stream makes now; and how fast it made them."""
-    found = {unit.shard: workspace.receipt_of(unit) for unit in plan.units}
-    receipts = [receipt for receipt in found.values() if receipt is not None]
-    missing = [unit for unit in plan.units if found[unit.shard] is None]
-    pace = Pace(plan.num_records, receipts)
+def _collect(workspace: AnyWorkspace, plan: Plan, spec: DataSpec, stream: Stream) -> dict[str, Any]:
+    """Put the receipts of all units into the ledger, those that are there and those that the stream makes now; how fast it made them."""
+    ledger, missing = plan.ledger, array("q")
+    for unit in plan.units:
+        receipt = workspace.receipt_of(unit)
+        if receipt is None:
+            missing.append(unit.shard)
+        else:
+            ledger.add(receipt)
+    pace = Pace(plan.num_records, ledger)
     if missing:
-        for receipt in stream(missing):
-            receipts.append(receipt)
-            pace.add(receipt)
-            _stop_if_hopeless(workspace, receipts, plan.num_records, spec.max_reject_rate)
-    if len(receipts) != len(plan.units):
-        raise BuildFailed(f"{len(plan.units) - len(receipts)} of {len(plan.units)} shards were not built; run the build again to go on.")
-    return receipts, pace.facts()
-
-
-def _stop_if_hopeless(workspace: AnyWorkspace, receipts: list[Receipt], total: int, allowed: float) -> None:
-    """Rejects never become fewer: once there are too many for the whole build, the rest need not be made."""
-    rejects = [reject for receipt in receipts for reject in receipt.rejects]
-    if len(rejects) > allowed * total:
-        check_reject_rate(rejects, total, allowed, workspace.write_rejects(reject_lines(rejects)))
+        for receipt in stream(Units(ledger, missing)):
+            ledger.add(receipt)
+            pace.step()
+            if ledger.rejects.total() > spec.max_reject_rate * plan.num_records:  # rejects never become fewer
+                listed = workspace.write_rejects(ledger.reject_lines())
+                check_reject_rate(ledger.rejects, plan.num_records, spec.max_reject_rate, listed)
+    absent = ledger.num_units - ledger.num_receipts
+    if absent:
+        raise BuildFailed(f"{absent} of {ledger.num_units} shards were not built; run the build again to go on.")
+    return pace.facts()
 
 
 def _ray_stream(source: Source, spec: DataSpec, output: Location, base: str) -> Stream:
-    def stream(units: list[Unit]) -> Iterator[Receipt]:
+    def stream(units: Sequence[Unit]) -> Iterator[Receipt]:
         from bfs_platform.data.stream import run_stream
         from bfs_platform.jobs import connect_ray
 
@@ -140,16 +146,10 @@ def _already_put(output: RemotePath, identity: str) -> RemotePath | None:
     return output / integrity.MANIFEST
 
 
-def _stage_seconds(receipts: list[Receipt]) -> dict[str, float]:
-    """Time per stage, summed over all processes."""
-    stages = sorted({stage for receipt in receipts for stage in receipt.seconds})
-    return {stage: round(sum(r.seconds.get(stage, 0.0) for r in receipts), 3) for stage in stages}
-
-
 def in_process(source: Source, spec: DataSpec, output: Location, base: str = "tiny", components: Any = None) -> Stream:
     """The same stages in a plain loop of this process: the reference that the Ray stream must equal, and the way of small tests."""
 
-    def stream(units: list[Unit]) -> Iterator[Receipt]:
+    def stream(units: Sequence[Unit]) -> Iterator[Receipt]:
         from bfs_platform.data.work import UnitWorker
 
         work = UnitWorker(spec, source.folder, base, components)

@@ -15,8 +15,8 @@ from bfs_platform.data.finish import KIND
 from bfs_platform.storage.manifests import read_manifest
 from bfs_platform.storage.path import Location
 
-# What the process that plans a build holds of every record: its row, its part of a unit, what became of it (measured: 2.7 kB).
-_LISTED_BYTES = 3000
+# What the job keeps of every record in a temporary file: its row, and what became of it (measured: 110 bytes, with checksums 280).
+_LISTED_BYTES = 300
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
 _COUNT = re.compile(r"^(\d+(?:\.\d+)?)\s*([kmb]?)$", re.IGNORECASE)
 
@@ -107,7 +107,7 @@ def plan(measured: Measured, num_records: int, hardware: Hardware, hours: float 
         "core_hours": core_hours,
         "gpu_hours": gpu_hours,
         "storage_bytes": round(num_bytes),
-        "driver_bytes": num_records * _LISTED_BYTES,
+        "temporary_bytes": num_records * _LISTED_BYTES,
         "compute_cost": node_hours * hardware.node_hour_cost,
         "storage_cost_per_month": num_bytes / 1e9 * hardware.gb_month_cost,
         "slowest_stage": max(measured.stages, key=lambda name: measured.stages[name]),
@@ -125,7 +125,7 @@ def as_text(facts: dict[str, Any]) -> str:
         f"nodes     {facts['nodes']} for {facts['wall_hours']:.1f} h: {facts['node_hours']:,.1f} node hours",
         f"work      {facts['core_hours']:,.1f} core hours, {facts['gpu_hours']:,.1f} GPU hours",
         f"storage   {facts['storage_bytes'] / 1e9:,.1f} GB",
-        f"memory    {facts['driver_bytes'] / 1e9:,.1f} GB where the job runs, which lists all records",
+        f"temporary {facts['temporary_bytes'] / 1e9:,.2f} GB on disk where the job runs, which lists all records there",
         f"cost      {facts['compute_cost']:,.2f} for computing, {facts['storage_cost_per_month']:,.2f} per month for storage",
         f"slowest   {facts['slowest_stage']}; per record: {stages}",
         f"from      {small['records']} records, measured at {small['records_per_s']:.1f} per second on {small['cores']} cores",

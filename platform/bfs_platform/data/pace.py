@@ -5,32 +5,34 @@ import sys
 import time
 from typing import Any
 
-from bfs_platform.data.workspace import Receipt
+from bfs_platform.data.ledger import Ledger
+
+_MOST_SEEN = 4096  # moments that are remembered: enough to tell a tenth of a build
 
 
 class Pace:
-    """Counts units as they come in. A line on stderr (records, rejects, records per second), at most two per second."""
+    """Watches a ledger fill. A line on stderr (records, rejects, records per second), at most two per second."""
 
-    def __init__(self, total: int, found: list[Receipt]) -> None:
-        self.total = total
-        self.done = self.resumed = sum(_size(receipt) for receipt in found)
-        self.rejects = sum(len(receipt.rejects) for receipt in found)
+    def __init__(self, total: int, ledger: Ledger) -> None:
+        self.total, self.ledger = total, ledger
+        self.resumed = ledger.num_records
         self.start = time.monotonic()
         self.shown = 0.0
         self.seen: list[tuple[float, int]] = []
-        if found:
-            print(f"resuming: {self.done} of {total} records are there", file=sys.stderr)
+        if ledger.num_receipts:
+            print(f"resuming: {self.resumed} of {total} records are there", file=sys.stderr)
 
-    def add(self, receipt: Receipt) -> None:
-        """Count one more unit."""
-        self.done += _size(receipt)
-        self.rejects += len(receipt.rejects)
-        now = time.monotonic()
-        self.seen.append((now - self.start, self.done - self.resumed))
-        if now - self.shown >= 0.5 or self.done == self.total:
+    def step(self) -> None:
+        """One more unit is done."""
+        done, now = self.ledger.num_records, time.monotonic()
+        if len(self.seen) >= _MOST_SEEN:
+            self.seen = self.seen[::2]
+        self.seen.append((now - self.start, done - self.resumed))
+        if now - self.shown >= 0.5 or done == self.total:
             self.shown = now
-            rate = (self.done - self.resumed) / max(now - self.start, 1e-6)
-            print(f"{self.done}/{self.total} records, {self.rejects} rejected, {rate:.1f} rec/s", file=sys.stderr, flush=True)
+            rate = (done - self.resumed) / max(now - self.start, 1e-6)
+            rejects = self.ledger.rejects.total()
+            print(f"{done}/{self.total} records, {rejects} rejected, {rate:.1f} rec/s", file=sys.stderr, flush=True)
 
     def facts(self) -> dict[str, Any]:
         """What this run did: records, seconds until the first fifth was there, records per second between it and the last tenth,
@@ -59,7 +61,3 @@ def cores() -> int:
     # A private cluster may count more logical CPUs than the machine has cores.
     nodes = sum(bool(node["Alive"]) for node in ray.nodes())
     return max(1, min(int(ray.cluster_resources().get("CPU", 1)), nodes * (os.cpu_count() or 1)))
-
-
-def _size(receipt: Receipt) -> int:
-    return len(receipt.records) + len(receipt.rejects)

@@ -1,16 +1,18 @@
 """Which record belongs to which shard: decided before anything is read, so that a shard never depends on who builds it."""
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
+from itertools import islice
 from typing import Any
 
 from bfs_model.errors import BadInput
-from bfs_platform.data.record import Row, digest_of, digest_of_all
+from bfs_platform.data.ledger import Ledger, Units
+from bfs_platform.data.record import ListDigest, Row, digest_of
 from bfs_platform.data.sources.base import Source, manifest_of
 from bfs_platform.data.spec import DataSpec
+from bfs_platform.data.unit import Unit
 from bfs_platform.storage.path import Location, RemotePath, Status
 
 # Raised whenever a stage or the shard's layout changes what it produces from the same input.
@@ -19,59 +21,45 @@ LIBRARIES = ("numpy", "pillow", "pymatting", "scipy", "pyarrow", "torch", "diffu
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
-    """The rows of one shard, and the key under which its result may be used again."""
-
-    shard: int
-    rows: tuple[Row, ...]
-    key: str
-
-    def to_json(self) -> str:
-        return json.dumps({"shard": self.shard, "rows": [row.to_json() for row in self.rows], "key": self.key}, ensure_ascii=False)
-
-    @classmethod
-    def from_json(cls, text: str) -> "Unit":
-        value = json.loads(text)
-        return cls(value["shard"], tuple(Row.from_json(row) for row in value["rows"]), value["key"])
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
-    """All units of a build, what the source is, and what the latents are made with."""
+    """All units of a build, on disk; what decides the dataset as a whole; what the source is, and what the latents are made with."""
 
-    units: tuple[Unit, ...]
+    ledger: Ledger
     num_records: int
+    identity: str
     source: dict[str, Any]
     base: dict[str, str] | None
     models: dict[str, dict[str, str]] = field(default_factory=dict)
 
-
-def list_rows(source: Source, limit: int | None = None) -> list[Row]:
-    """The first `limit` rows of `source`. Raises `BadInput` when it lists nothing."""
-    rows = list(_listed(source, limit))
-    if not rows:
-        raise BadInput("input", source.root, "lists no records", f"point to a {source.name} dataset")
-    return rows
+    @property
+    def units(self) -> Units:
+        """All of them, in listing order."""
+        return Units(self.ledger, range(self.ledger.num_units))
 
 
-def make_plan(
-    source: Source, rows: list[Row], spec: DataSpec, base: dict[str, str] | None, models: dict[str, dict[str, str]] | None = None
-) -> Plan:
+def make_plan(source: Source, spec: DataSpec, base: dict[str, str] | None, models: dict[str, dict[str, str]] | None = None) -> Plan:
     """Cut the rows of `source` into units of `records_per_shard`, in listing order.
 
     `base` and `models` say by name and content hash what the latents, and the stages that have a model, are made with.
+    Raises `BadInput` when the source lists nothing.
     """
-    listing = digest_of_all(row.to_json() for row in rows)
-    manifest = manifest_of(source.root)
-    content_hash = manifest["content_hash"] if manifest else listing
-    identity = build_identity(spec, base, models or {})
+    ledger, listing, keys = Ledger(), ListDigest(), ListDigest()
+    made_with = build_identity(spec, base, models or {})
     stamp = _stamps(source.folder)
-    units = tuple(
-        Unit(shard, group, digest_of([identity, [[row.to_json(), stamp(row)] for row in group]]))
-        for shard, group in enumerate(_groups(rows, spec.records_per_shard))
-    )
+    rows = _listed(source, spec.max_records, ledger)
+    for shard, group in enumerate(_groups(rows, spec.records_per_shard)):
+        described = [row.to_json() for row in group]
+        listing.add(described)
+        unit = Unit(shard, group, digest_of([made_with, [[text, stamp(row)] for text, row in zip(described, group, strict=True)]]))
+        keys.add([unit.key])
+        ledger.add_unit(unit)
+    if not listing.length:
+        raise BadInput("input", source.root, "lists no records", f"point to a {source.name} dataset")
+    manifest = manifest_of(source.root)
+    content_hash = manifest["content_hash"] if manifest else listing.hexdigest()
     about = {"name": source.name, "licence": source.licence.name, "content_hash": content_hash}
-    return Plan(units, len(rows), about, base, models or {})
+    identity = digest_of([spec.identity()["spec"] | {"execution": None}, keys.hexdigest()])
+    return Plan(ledger, listing.length, identity, about, base, models or {})
 
 
 def build_identity(spec: DataSpec, base: dict[str, str] | None, models: dict[str, dict[str, str]]) -> str:
@@ -80,20 +68,17 @@ def build_identity(spec: DataSpec, base: dict[str, str] | None, models: dict[str
     return digest_of(made_with + ([models] if models else []))
 
 
-def _groups(rows: list[Row], size: int) -> Iterator[tuple[Row, ...]]:
-    for start in range(0, len(rows), size):
-        yield tuple(rows[start : start + size])
+def _groups(rows: Iterator[Row], size: int) -> Iterator[tuple[Row, ...]]:
+    while group := tuple(islice(rows, size)):
+        yield group
 
 
-def _listed(source: Source, limit: int | None) -> Iterator[Row]:
-    """Rows in order; an id that was seen before makes a faulty row, because ids name records."""
-    seen: set[str] = set()
-    for position, row in enumerate(source.rows()):
-        if position == limit:
-            return
-        if row.id in seen:
+def _listed(source: Source, limit: int | None, ledger: Ledger) -> Iterator[Row]:
+    """The first `limit` rows in order; an id that was seen before makes a faulty row, because ids name records."""
+    for position, row in enumerate(islice(source.rows(), limit)):
+        if not ledger.is_new(row.id):
             row = replace(row, id=f"{row.id}#{position}", parts={}, problem=row.problem or f"the id {row.id} was used before")
-        seen.add(row.id)
+            ledger.is_new(row.id)
         yield row
 
 

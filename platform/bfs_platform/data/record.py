@@ -122,13 +122,23 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(_canonical(value)).hexdigest()
 
 
-def digest_of_all(values: Iterable[Any]) -> str:
-    """`digest_of` the list of `values`, which is never held as a whole."""
-    digest = hashlib.sha256(b"[")
-    for number, value in enumerate(values):
-        digest.update((b", " if number else b"") + _canonical(value))
-    digest.update(b"]")
-    return digest.hexdigest()
+class ListDigest:
+    """`digest_of` a list that is never held as a whole."""
+
+    def __init__(self) -> None:
+        self._digest, self.length = hashlib.sha256(b"["), 0
+
+    def add(self, values: Iterable[Any]) -> None:
+        """Put `values` at the end of the list."""
+        for value in values:
+            self._digest.update((b", " if self.length else b"") + _canonical(value))
+            self.length += 1
+
+    def hexdigest(self) -> str:
+        """The digest of the list so far."""
+        digest = self._digest.copy()
+        digest.update(b"]")
+        return digest.hexdigest()
 
 
 def _canonical(value: Any) -> bytes:

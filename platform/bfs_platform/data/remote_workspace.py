@@ -5,10 +5,10 @@ as long as there is no manifest; receipts lie under `.building/`; the manifest, 
 committed is never replaced by another one: readers of the first would find the second's shards under their manifest.
 """
 
+import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 
 from bfs_model import integrity
 from bfs_model.errors import BadInput
-from bfs_platform.data.plan import Unit
 from bfs_platform.data.shard_file import shard_bytes, shard_name
-from bfs_platform.data.workspace import REJECTS, Receipt
+from bfs_platform.data.unit import Receipt, Unit
+from bfs_platform.data.workspace import REJECTS
 from bfs_platform.storage.manifests import put_manifest
 from bfs_platform.storage.path import RemotePath, Status
 
@@ -62,7 +62,7 @@ class RemoteWorkspace:
 
     def store(self, receipt: Receipt) -> None:
         """Put a receipt, after its shard."""
-        (self.root / "receipts" / f"{receipt.shard:05d}.json").write_bytes(json.dumps(asdict(receipt), ensure_ascii=False).encode())
+        (self.root / "receipts" / f"{receipt.shard:05d}.json").write_bytes(receipt.to_json().encode())
 
     def receipt_of(self, unit: Unit) -> Receipt | None:
         """The valid receipt of `unit`: same key, and the shard it names is there with its size. None otherwise.
@@ -72,23 +72,28 @@ class RemoteWorkspace:
         if f".building/receipts/{unit.shard:05d}.json" not in self._found:
             return None
         try:
-            receipt = Receipt(**json.loads((self.root / "receipts" / f"{unit.shard:05d}.json").read_bytes()))
+            receipt = Receipt.from_json((self.root / "receipts" / f"{unit.shard:05d}.json").read_bytes())
         except (OSError, ValueError, TypeError):
             return None
         status = self._found.get(shard_name(unit.shard))
         whole = receipt.sha256 is None or (status is not None and status.st_size == receipt.num_bytes)
         return receipt if receipt.key == unit.key and whole else None
 
-    def write_rejects(self, data: bytes) -> RemotePath:
+    def write_rejects(self, lines: Iterable[bytes]) -> RemotePath:
         """Put the list of rejects and return its place."""
-        (self.output / REJECTS).write_bytes(data)
-        self._entries.append(_entry(REJECTS, data))
+        digest, num_bytes = hashlib.sha256(), 0
+        with (self.output / REJECTS).open("wb") as file:
+            for line in lines:
+                file.write(line)
+                digest.update(line)
+                num_bytes += len(line)
+        self._entries.append({"path": REJECTS, "bytes": num_bytes, "sha256": digest.hexdigest()})
         return self.output / REJECTS
 
-    def assemble(self, receipts: Sequence[Receipt], kept: dict[int, list[str]]) -> None:
-        """Drop near-copies, shard by shard. A run that is stopped here makes the shards anew that it has cut."""
-        for receipt in receipts:
-            ids, part = kept[receipt.shard], self.part(receipt.shard)
+    def assemble(self, receipts: Iterable[tuple[Receipt, list[str]]]) -> None:
+        """Drop all but the records of these ids, shard by shard. A run that is stopped here makes the shards anew that it has cut."""
+        for receipt, ids in receipts:
+            part = self.part(receipt.shard)
             if len(ids) == len(receipt.records) and receipt.sha256 is not None:
                 self._entries.append({"path": shard_name(receipt.shard), "bytes": receipt.num_bytes, "sha256": receipt.sha256})
             elif ids:
@@ -114,12 +119,6 @@ class RemoteWorkspace:
     @cached_property
     def _found(self) -> dict[str, Status]:
         return self.output.files()
-
-
-def _entry(path: str, data: bytes) -> dict[str, Any]:
-    import hashlib
-
-    return {"path": path, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def retract(output: RemotePath) -> None:

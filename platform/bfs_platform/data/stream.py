@@ -4,23 +4,21 @@ One row of the stream is one shard, so Ray Data can retry, reorder and move work
 split, lost or doubled: writing is a rename, and doing it twice gives the same bytes.
 """
 
-import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from bfs_platform.data.finish import workspace_of
 from bfs_platform.data.models.base import named, open_model
-from bfs_platform.data.plan import Unit
 from bfs_platform.data.shard_file import from_ipc, to_ipc
 from bfs_platform.data.spec import DataSpec
 from bfs_platform.data.stages.compose import Composer
 from bfs_platform.data.transit import pack_prepared, unpack_prepared
+from bfs_platform.data.unit import Receipt, Unit
+from bfs_platform.data.unit_file import read_unit, write_units
 from bfs_platform.data.work import Draft, apply_model, compose_prepared, compose_unit, finish_unit, prepare_unit
-from bfs_platform.data.workspace import Receipt
 from bfs_platform.storage.path import Location
 
 # Rows of work per block of input: blocks are what Ray Data schedules, and thousands of units need not be as many blocks.
@@ -45,13 +43,14 @@ def run_stream(units: Sequence[Unit], spec: DataSpec, root: Location, output: Lo
     share = 1.0 if cpus >= 2 else cpus / 4
     # A stated number of tasks also keeps Ray Data from fusing them into the encoders.
     tasks = TaskPoolStrategy(size=min(spec.execution.cpu_workers or max(1, int(cpus)), len(units)))
-    items = [{"unit": unit.to_json()} for unit in units]
-    dataset: ray.data.Dataset = ray.data.from_items(items, override_num_blocks=min(len(items), MAX_BLOCKS))
+    path, places = write_units(units, workspace_of(output).root)
+    per_block = -(-len(units) // MAX_BLOCKS)
+    dataset: ray.data.Dataset = ray.data.from_arrow([places[i : i + per_block] for i in range(0, len(units), per_block)])
     num_pools = len(named(spec)) + (base is not None)
     if named(spec):
-        dataset = _with_models(dataset, spec, root, tasks, resources, share, num_pools)
+        dataset = _with_models(dataset, spec, root, path, tasks, resources, share, num_pools)
     else:
-        dataset = dataset.map_batches(ComposeStage(spec, root), batch_size=1, compute=tasks, num_cpus=share)
+        dataset = dataset.map_batches(ComposeStage(spec, root, path), batch_size=1, compute=tasks, num_cpus=share)
     if base is None:
         dataset = dataset.map_batches(WriteStage(output), batch_size=1, compute=tasks, num_cpus=share)
     else:
@@ -62,16 +61,16 @@ def run_stream(units: Sequence[Unit], spec: DataSpec, root: Location, output: Lo
         dataset = dataset.map_batches(EncodeStage, num_gpus=gpus or None, **encode)
         dataset = dataset.map_batches(WriteStage(output), batch_size=1, num_cpus=share / 4)
     for row in dataset.iter_rows():
-        yield Receipt(**json.loads(row["receipt"]))
+        yield Receipt.from_json(row["receipt"])
 
 
 def _with_models(
-    dataset: Any, spec: DataSpec, root: Location, tasks: Any, resources: dict[str, float], share: float, num_pools: int
+    dataset: Any, spec: DataSpec, root: Location, path: Location, tasks: Any, resources: dict[str, float], share: float, num_pools: int
 ) -> Any:
     """The pixel stages with one pool of actors per model between their two halves."""
     from ray.data import ActorPoolStrategy
 
-    dataset = dataset.map_batches(PrepareStage(spec, root), batch_size=1, compute=tasks, num_cpus=share)
+    dataset = dataset.map_batches(PrepareStage(spec, root, path), batch_size=1, compute=tasks, num_cpus=share)
     for name in named(spec):
         pool = getattr(spec.execution.models, name)
         first, most = pool_sizes(pool.workers or most_encoders(resources, pool.gpus), num_pools)
@@ -103,21 +102,21 @@ def pool_sizes(wanted: int, num_pools: int, num_units: int | None = None) -> tup
 class ComposeStage:
     """`compose_unit` on a batch of one. A plain callable, so it runs as tasks; the providers are built once per process."""
 
-    def __init__(self, spec: DataSpec, root: Location) -> None:
-        self.spec, self.root = spec, root
+    def __init__(self, spec: DataSpec, root: Location, units: Location) -> None:
+        self.spec, self.root, self.units = spec, root, units
 
     def __call__(self, batch: Batch) -> Batch:
-        return _pack(compose_unit(Unit.from_json(str(batch["unit"][0])), self.root, Composer(self.spec)))
+        return _pack(compose_unit(_unit(self.units, batch), self.root, Composer(self.spec)))
 
 
 class PrepareStage:
     """`prepare_unit` on a batch of one."""
 
-    def __init__(self, spec: DataSpec, root: Location) -> None:
-        self.spec, self.root = spec, root
+    def __init__(self, spec: DataSpec, root: Location, units: Location) -> None:
+        self.spec, self.root, self.units = spec, root, units
 
     def __call__(self, batch: Batch) -> Batch:
-        return pack_prepared(prepare_unit(Unit.from_json(str(batch["unit"][0])), self.root, Composer(self.spec)))
+        return pack_prepared(prepare_unit(_unit(self.units, batch), self.root, Composer(self.spec)))
 
 
 class ModelStage:
@@ -160,12 +159,16 @@ class WriteStage:
 
     def __call__(self, batch: Batch) -> Batch:
         receipt = finish_unit(_unpack(batch), workspace_of(self.output))
-        return {"receipt": np.array([json.dumps(asdict(receipt), ensure_ascii=False)])}
+        return {"receipt": np.array([receipt.to_json()])}
+
+
+def _unit(path: Location, batch: Batch) -> Unit:
+    return read_unit(path, int(batch["offset"][0]), int(batch["length"][0]))
 
 
 def _pack(draft: Draft) -> dict[str, Any]:
-    return {"table": [to_ipc(draft.table)], "receipt": [json.dumps(asdict(draft.receipt), ensure_ascii=False)]}
+    return {"table": [to_ipc(draft.table)], "receipt": [draft.receipt.to_json()]}
 
 
 def _unpack(batch: Batch) -> Draft:
-    return Draft(from_ipc(batch["table"][0]), Receipt(**json.loads(str(batch["receipt"][0]))))
+    return Draft(from_ipc(batch["table"][0]), Receipt.from_json(str(batch["receipt"][0])))

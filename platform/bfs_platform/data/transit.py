@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from bfs_platform.data.record import Record
+from bfs_platform.data.unit import Receipt
 from bfs_platform.data.work import Prepared
-from bfs_platform.data.workspace import Receipt
 
 _PICTURES = ("composite", "background", "object_mask", "effect_mask", "foreground", "shadow_free")
 

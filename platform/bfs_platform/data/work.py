@@ -13,13 +13,12 @@ import pyarrow as pa
 
 from bfs_platform.data.finish import AnyWorkspace
 from bfs_platform.data.models.base import Model, open_models
-from bfs_platform.data.plan import Unit
 from bfs_platform.data.read import read_part
 from bfs_platform.data.record import Part, Reason, Record, Reject
 from bfs_platform.data.shard_file import pixel_table
 from bfs_platform.data.spec import DataSpec
 from bfs_platform.data.stages.compose import Composer
-from bfs_platform.data.workspace import Receipt
+from bfs_platform.data.unit import Receipt, Unit
 from bfs_platform.storage.path import Location
 
 

@@ -5,12 +5,10 @@ killed finds them again; whatever has no receipt, or not the right one, is made 
 """
 
 import fcntl
-import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,28 +18,10 @@ import pyarrow.parquet as pq
 
 from bfs_model import integrity
 from bfs_model.errors import BadInput
-from bfs_platform.data.plan import Unit
 from bfs_platform.data.shard_file import shard_name, write_shard
+from bfs_platform.data.unit import Receipt, Unit
 
 REJECTS = "rejects.jsonl"
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What became of one unit.
-
-    `records` has per kept record [id, tight box, difference hash]; `rejects` {id, reason, detail}; `shapes` the sizes of the
-    encoded columns, as the manifest states them; `seconds` what each stage took; `num_bytes` the size of the shard.
-    """
-
-    shard: int
-    key: str
-    sha256: str | None
-    records: list[list[Any]] = field(default_factory=list)
-    rejects: list[dict[str, str]] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-    shapes: dict[str, int] = field(default_factory=dict)
-    num_bytes: int = 0
 
 
 class Workspace:
@@ -80,7 +60,7 @@ class Workspace:
         """Write a receipt, after its shard is in place."""
         path = self.receipts / f"{receipt.shard:05d}.json"
         temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        temporary.write_text(json.dumps(asdict(receipt), ensure_ascii=False), encoding="utf-8")
+        temporary.write_text(receipt.to_json(), encoding="utf-8")
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -89,7 +69,7 @@ class Workspace:
         """The valid receipt of `unit`: same key, and the shard it names is there with its sha256. None otherwise."""
         path = self.receipts / f"{unit.shard:05d}.json"
         try:
-            receipt = Receipt(**json.loads(path.read_text(encoding="utf-8")))
+            receipt = Receipt.from_json(path.read_bytes())
         except (OSError, ValueError, TypeError):
             return None
         if receipt.key != unit.key:
@@ -100,17 +80,21 @@ class Workspace:
                 return None
         return receipt
 
-    def write_rejects(self, data: bytes) -> Path:
+    def write_rejects(self, lines: Iterable[bytes]) -> Path:
         """Write the list of rejects and return its place."""
-        (self.root / REJECTS).write_bytes(data)
+        with (self.root / REJECTS).open("wb") as file:
+            file.writelines(lines)
         return self.root / REJECTS
 
-    def assemble(self, receipts: Sequence[Receipt], kept: dict[int, list[str]]) -> None:
-        """Put the shards into a fresh staging folder, each as it is or without its near-copies; the collected ones stay for a later try."""
+    def assemble(self, receipts: Iterable[tuple[Receipt, list[str]]]) -> None:
+        """Put the shards into a fresh staging folder, each with the records of these ids: as it is or without its near-copies.
+
+        The collected ones stay for a later try.
+        """
         shutil.rmtree(self.staging, ignore_errors=True)
         (self.staging / "shards").mkdir(parents=True)
-        for receipt in receipts:
-            ids, part, target = kept[receipt.shard], self.part(receipt.shard), self.staging / shard_name(receipt.shard)
+        for receipt, ids in receipts:
+            part, target = self.part(receipt.shard), self.staging / shard_name(receipt.shard)
             if ids and len(ids) < len(receipt.records):
                 table = pq.read_table(part, page_checksum_verification=True)
                 write_shard(table.filter(pc.is_in(table["id"], pa.array(ids, pa.string()))), target)

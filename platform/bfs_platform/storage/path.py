@@ -80,14 +80,18 @@ class RemotePath:
         return self.read_bytes().decode(encoding)
 
     def open(self, mode: str = "rb") -> Any:
-        """A binary file that can be read at random. Raises `FileNotFoundError` or `OSError`."""
-        assert mode == "rb", "objects are written whole, by write_bytes"
-        return _filesystem(self.scheme, self.bucket).open_input_file(self.key)
+        """A binary file that can be read at random, or ("wb") written from its start on; the object appears when that is closed.
+
+        Raises `FileNotFoundError` or `OSError`.
+        """
+        assert mode in ("rb", "wb"), "objects are binary, and nothing is added to them"
+        store = _filesystem(self.scheme, self.bucket)
+        # By default pyarrow compresses what is named *.gz, once more.
+        return store.open_input_file(self.key) if mode == "rb" else store.open_output_stream(self.key, compression=None)
 
     def write_bytes(self, data: bytes) -> None:
         """Put the object. It appears whole or not at all."""
-        # By default pyarrow compresses what is named *.gz, once more.
-        with _filesystem(self.scheme, self.bucket).open_output_stream(self.key, compression=None) as file:
+        with self.open("wb") as file:
             file.write(data)
 
     def unlink(self, missing_ok: bool = False) -> None:

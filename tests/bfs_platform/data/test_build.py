@@ -1,7 +1,7 @@
 """Whole builds in one process: identity, resuming, rejects, and what is refused before any work."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +13,11 @@ from bfs_model.compositing import composite_u8
 from bfs_model.errors import BadInput
 from bfs_platform.data.build import build, in_process
 from bfs_platform.data.finish import BuildFailed
-from bfs_platform.data.plan import Unit
 from bfs_platform.data.shards import open_dataset
 from bfs_platform.data.sources.base import open_source
 from bfs_platform.data.spec import CheckSpec, DataSpec
-from bfs_platform.data.workspace import Receipt, Workspace
+from bfs_platform.data.unit import Receipt, Unit
+from bfs_platform.data.workspace import Workspace
 
 
 def run(root: Path, output: Path, spec: DataSpec, base: str = "", stream: Callable[[list[Unit]], Iterable[Receipt]] | None = None) -> str:
@@ -66,7 +66,7 @@ def test_a_killed_build_goes_on_where_it_stopped(rorem_seven: Path, tmp_path: Pa
     output = tmp_path / "out"
     plain = in_process(open_source("rorem", rorem_seven), pixel_spec, output)
 
-    def crashing(units: list[Unit]) -> Iterable[Receipt]:
+    def crashing(units: Sequence[Unit]) -> Iterable[Receipt]:
         yield from plain(units[:1])
         raise KeyboardInterrupt
 
@@ -75,7 +75,7 @@ def test_a_killed_build_goes_on_where_it_stopped(rorem_seven: Path, tmp_path: Pa
     assert not output.exists(), "nothing that a reader could take for a dataset"
     made: list[int] = []
 
-    def counting(units: list[Unit]) -> Iterable[Receipt]:
+    def counting(units: Sequence[Unit]) -> Iterable[Receipt]:
         made.extend(unit.shard for unit in units)
         return plain(units)
 
@@ -91,7 +91,7 @@ def test_resuming_trusts_only_whole_shards(rorem_seven: Path, tmp_path: Path, pi
     workspace = Workspace(output)
     plain = in_process(open_source("rorem", rorem_seven), pixel_spec, output)
 
-    def stops_early(units: list[Unit]) -> Iterable[Receipt]:
+    def stops_early(units: Sequence[Unit]) -> Iterable[Receipt]:
         return list(plain(units))[:2]
 
     with pytest.raises(BuildFailed, match="1 of 3 shards were not built"):
@@ -109,7 +109,7 @@ def test_resuming_trusts_only_whole_shards(rorem_seven: Path, tmp_path: Path, pi
         (workspace.receipts / "00001.json").write_text("{")
     made: list[int] = []
 
-    def counting(units: list[Unit]) -> Iterable[Receipt]:
+    def counting(units: Sequence[Unit]) -> Iterable[Receipt]:
         made.extend(unit.shard for unit in units)
         return plain(units)
 
@@ -127,7 +127,7 @@ def test_a_mended_source_or_another_recipe_is_not_resumed(rorem: Callable[..., P
     Image.fromarray(255 - np.asarray(Image.open(picture))).save(picture)
     made: list[int] = []
 
-    def failing(units: list[Unit]) -> Iterable[Receipt]:
+    def failing(units: Sequence[Unit]) -> Iterable[Receipt]:
         made.append(len(units))
         made.extend(unit.shard for unit in units)
         return []
@@ -217,7 +217,7 @@ def test_a_finished_build_is_not_made_again(rorem_seven: Path, tmp_path: Path, p
     output = tmp_path / "out"
     first = run(rorem_seven, output, pixel_spec)
 
-    def must_not_run(units: list[Unit]) -> Iterable[Receipt]:
+    def must_not_run(units: Sequence[Unit]) -> Iterable[Receipt]:
         raise AssertionError("built again")
 
     assert run(rorem_seven, output, pixel_spec, stream=must_not_run) == first

@@ -8,8 +8,9 @@ import pytest
 from bfs_model.errors import BadInput
 from bfs_model.integrity import write_manifest
 from bfs_platform.data.capacity import Hardware, as_text, count_of, measure, plan
+from bfs_platform.data.ledger import Ledger
 from bfs_platform.data.pace import Pace
-from bfs_platform.data.workspace import Receipt
+from bfs_platform.data.unit import Receipt
 
 MEASURED = {"records": 100, "first_s": 5.0, "first_records": 10, "records_per_s": 20.0, "tail_s": 1.0, "cores": 4}
 
@@ -32,7 +33,7 @@ def test_a_plan_by_hand(tmp_path: Path) -> None:
     assert facts["compute_cost"] == pytest.approx(10, abs=0.01) and facts["storage_bytes"] == 360_000_000
     assert facts["storage_cost_per_month"] == pytest.approx(0.036) and facts["records_kept"] == 648_000
     assert facts["slowest_stage"] == "compose" and "40.0 core hours" in as_text(facts)
-    assert facts["driver_bytes"] == 2_160_000_000 and "2.2 GB where the job runs" in as_text(facts)
+    assert facts["temporary_bytes"] == 216_000_000 and "0.22 GB on disk where the job runs" in as_text(facts)
 
 
 def test_as_many_nodes_as_the_time_asks_for(tmp_path: Path) -> None:
@@ -73,18 +74,20 @@ def test_pace_separates_start_steady_part_and_tail(monkeypatch: pytest.MonkeyPat
     """Two units nearly together after 3 s, then one per second, the last one late: the rate is that of the middle."""
     clock = iter([0.0, 3.0, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5, 9.5, 10.5, 13.5, 15.0])
     monkeypatch.setattr("bfs_platform.data.pace.time.monotonic", lambda: next(clock))
-    pace = Pace(20, [])
+    ledger = Ledger()
+    pace = Pace(20, ledger)
     for shard in range(10):
-        pace.add(Receipt(shard, "k", None, [["a", [], "0"], ["b", [], "0"]]))
+        ledger.add(Receipt(shard, "k", None, [["a", [], "0"], ["b", [], "0"]]))
+        pace.step()
     facts = pace.facts()
     assert (facts["records"], facts["first_s"], facts["first_records"], facts["records_per_s"]) == (20, 3.5, 4, 2)
     assert facts["tail_s"] == 2 and facts["cores"] >= 1
     assert "20/20 records" in capsys.readouterr().err
-    assert Pace(20, []).facts() == {}
+    assert Pace(20, Ledger()).facts() == {}
 
 
 def test_pace_of_units_of_very_different_sizes() -> None:
     """Nearly everything in the last unit: a rate is still told, from the two last ones."""
-    pace = Pace(103, [])
+    pace = Pace(103, Ledger())
     pace.seen = [(1.0, 1), (2.0, 2), (3.0, 3), (13.0, 103)]
     assert pace.facts()["records_per_s"] == 10 and pace.facts()["tail_s"] == 0

@@ -8,12 +8,12 @@ import torch
 
 from bfs_model.encoding import encode_images, to_tensor
 from bfs_platform.data.encode import Encoder, load_components
-from bfs_platform.data.plan import Unit
 from bfs_platform.data.read import read_part
 from bfs_platform.data.shard_file import from_ipc, pixel_table, to_ipc
 from bfs_platform.data.sources.base import open_source
 from bfs_platform.data.spec import DataSpec, EncodeSpec
 from bfs_platform.data.stages.compose import Composer, Sample
+from bfs_platform.data.unit import Unit
 from bfs_platform.data.work import compose_unit
 
 

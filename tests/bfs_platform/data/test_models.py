@@ -21,8 +21,8 @@ from bfs_platform.data.shards import open_dataset
 from bfs_platform.data.sources.base import open_source
 from bfs_platform.data.spec import DataSpec, FilterSpec, ModelsSpec
 from bfs_platform.data.transit import pack_prepared, unpack_prepared
+from bfs_platform.data.unit import Receipt
 from bfs_platform.data.work import Prepared
-from bfs_platform.data.workspace import Receipt
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 

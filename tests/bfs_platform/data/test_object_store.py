@@ -1,7 +1,7 @@
 """Builds from and to an S3 server: the same dataset as on disk, whole or invisible, resumed, and read by ranges."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,11 @@ from bfs_model import integrity
 from bfs_model.errors import BadInput, IntegrityError
 from bfs_platform.data.build import build, in_process
 from bfs_platform.data.finish import BuildFailed
-from bfs_platform.data.plan import Unit
 from bfs_platform.data.shards import open_dataset
 from bfs_platform.data.show import describe
 from bfs_platform.data.sources.base import open_source
 from bfs_platform.data.spec import CheckSpec, DataSpec
-from bfs_platform.data.workspace import Receipt
+from bfs_platform.data.unit import Receipt, Unit
 from bfs_platform.storage.manifests import verify
 from bfs_platform.storage.path import RemotePath, location
 
@@ -49,7 +48,7 @@ def test_a_stopped_build_is_invisible_and_goes_on(rorem_seven: Path, bucket: Rem
     output = bucket / "out"
     plain = in_process(open_source("rorem", rorem_seven), pixel_spec, output)
 
-    def crashing(units: list[Unit]) -> Iterator[Receipt]:
+    def crashing(units: Sequence[Unit]) -> Iterator[Receipt]:
         yield from plain(units[:1])
         raise KeyboardInterrupt
 
@@ -59,7 +58,7 @@ def test_a_stopped_build_is_invisible_and_goes_on(rorem_seven: Path, bucket: Rem
         open_dataset(output)
     made: list[int] = []
 
-    def counting(units: list[Unit]) -> Iterable[Receipt]:
+    def counting(units: Sequence[Unit]) -> Iterable[Receipt]:
         made.extend(unit.shard for unit in units)
         return plain(units)
 
@@ -77,7 +76,7 @@ def test_cut_off_parts_are_made_again(rorem_seven: Path, bucket: RemotePath, pix
     (output / ".building/receipts/00001.json").write_bytes(b"{")
     made: list[int] = []
 
-    def counting(units: list[Unit]) -> Iterable[Receipt]:
+    def counting(units: Sequence[Unit]) -> Iterable[Receipt]:
         made.extend(unit.shard for unit in units)
         return plain(units)
 
@@ -109,7 +108,7 @@ def test_a_committed_set_is_never_overwritten_by_another(rorem_seven: Path, buck
     """The same build again costs nothing; another one at the same place, or beside strangers' objects, is refused."""
     output = bucket / "out"
 
-    def must_not_run(units: list[Unit]) -> Iterable[Receipt]:
+    def must_not_run(units: Sequence[Unit]) -> Iterable[Receipt]:
         raise AssertionError("built again")
 
     first = run(rorem_seven, output, pixel_spec)

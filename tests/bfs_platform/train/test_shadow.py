@@ -13,12 +13,12 @@ from bfs_model.errors import BadInput
 from bfs_model.shadow_network import LearnedShadow
 from bfs_platform.config import resolve
 from bfs_platform.data.build import build
-from bfs_platform.data.plan import Unit
 from bfs_platform.data.shards import open_dataset
 from bfs_platform.data.sources.base import Source, open_source
 from bfs_platform.data.spec import DataSpec
+from bfs_platform.data.unit import Receipt, Unit
 from bfs_platform.data.work import UnitWorker
-from bfs_platform.data.workspace import Receipt, Workspace
+from bfs_platform.data.workspace import Workspace
 from bfs_platform.train.launch import fit
 from bfs_platform.train.networks.shadow import ShadowTask
 from bfs_platform.train.spec import TrainSpec

@@ -1,9 +1,10 @@
 """RORem's layout: `source/ mask/ GT/` and `meta.json`, a list of relative paths. The tabletop world is written in it too."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO, cast
+
+import ijson
 
 from bfs_model.errors import BadInput
 from bfs_platform.data.record import Part, Row
@@ -28,17 +29,21 @@ def rows(root: Location) -> Iterator[Row]:
         yield row_of(entry, position, hashes)
 
 
-def read_meta(path: Location) -> list[Any]:
-    """The entries of a meta.json."""
+def read_meta(path: Location) -> Iterator[Any]:
+    """The entries of a meta.json, which may be larger than memory. Raises `BadInput` where it is not a list of records."""
     if not path.is_file():
         raise BadInput("input", path.parent, f"has no {META}", "point to a folder in RORem's layout (source/ mask/ GT/ meta.json)")
-    try:
-        entries = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise BadInput("input", path, f"is not readable JSON ({error})", "restore it") from None
-    if not isinstance(entries, list) or not entries:
+    empty, file = True, cast(BinaryIO, path.open("rb"))
+    with file:
+        try:
+            for entry in ijson.items(file, "item", use_float=True):
+                empty = False
+                yield entry
+        except ijson.JSONError as error:
+            what = str(error).splitlines()[0]
+            raise BadInput("input", path, f"is not readable JSON ({what})", "restore it") from None
+    if empty:
         raise BadInput("input", path, "is not a list of records", 'it must read [{"source": …, "mask": …, "GT": …}, …]')
-    return entries
 
 
 def row_of(entry: Any, position: int, hashes: Mapping[str, str]) -> Row:
