@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bfs_model import BFSPipeline, draws, encoding, rgba_vae
+from bfs_model import BFSPipeline, encoding, rgba_vae
 from bfs_platform.train import batches
 from bfs_platform.train.networks.export import save_bundle
-from bfs_platform.train.networks.pixels import channels_last, edges, latent_noise
+from bfs_platform.train.networks.pixels import channels_last, crops, edges, latent_noise
 from bfs_platform.train.networks.spec import RgbVaeSpec
 from bfs_platform.train.probes import side_by_side
 from bfs_platform.train.spec import TrainSpec
@@ -74,7 +74,7 @@ class RgbVaeTask:
         images = batches.images(self.dataset, rows, "composite_png" if step % 4 else "background_png")
         weight = 1 + self.settings.object_weight * batches.masks(self.dataset, rows, "object_mask_png")
         if self.settings.crop:
-            images, weight = _crops(torch.cat([images, weight], dim=1), self.settings.crop, self.spec.seed, step, ids).split([3, 1], dim=1)
+            images, weight = crops(torch.cat([images, weight], dim=1), self.settings.crop, self.spec.seed, step, ids).split([3, 1], dim=1)
         return ids, (images, weight, latent_noise(self.pipe.vae, images, self.spec.seed, step, ids))
 
     def samples(self, weights: dict[str, Tensor]) -> "dict[str, Image.Image]":
@@ -106,10 +106,3 @@ def _opponents(images: Tensor) -> Tensor:
     """
     red, green, blue = F.avg_pool2d(images, _COLOUR_CELL).split(1, dim=1)
     return torch.cat([red - green, blue - (red + green) / 2], dim=1)
-
-
-def _crops(images: Tensor, size: int, seed: int, step: int, ids: Sequence[str]) -> Tensor:
-    """A square of `size` pixels out of each image, at a place drawn from (seed, step, id)."""
-    y = draws.uniform([(seed, step, i, "row") for i in ids]) * (images.shape[-2] - size + 1)
-    x = draws.uniform([(seed, step, i, "column") for i in ids]) * (images.shape[-1] - size + 1)
-    return torch.stack([image[:, int(r) : int(r) + size, int(c) : int(c) + size] for image, r, c in zip(images, y, x, strict=True)])

@@ -1,4 +1,4 @@
-"""What the trainings of both autoencoders share: errors of edges, memory layout, posterior noise."""
+"""What the trainings of both autoencoders share: errors of edges, memory layout, posterior noise, crops."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,3 +26,25 @@ def latent_noise(vae: Any, images: Tensor, seed: int, step: int, ids: Sequence[s
     factor = encoding.spatial_factor(vae)
     shape = (vae.config.latent_channels, images.shape[-2] // factor, images.shape[-1] // factor)
     return draws.normal([(seed, step, i, "posterior") for i in ids], shape)
+
+
+def crops(images: Tensor, size: int, seed: int, step: int, ids: Sequence[str], wanted: Tensor | None = None) -> Tensor:
+    """A square of `size` pixels out of each image, at a place drawn from (seed, step, id).
+
+    `wanted` bool [B, H, W]: the square holds a pixel drawn from these, where there are any.
+    """
+    shares = torch.stack([draws.uniform([(seed, step, i, name) for i in ids]) for name in ("row", "column", "pixel")], dim=1)
+    out = []
+    for number, image in enumerate(images):
+        pixels = wanted[number].nonzero() if wanted is not None else torch.zeros(0, 2)
+        row, column = _corner(image.shape[-2:], size, shares[number].tolist(), pixels)
+        out.append(image[:, row : row + size, column : column + size])
+    return torch.stack(out)
+
+
+def _corner(shape: Sequence[int], size: int, shares: list[float], pixels: Tensor) -> list[int]:
+    """The upper left corner of a square in an image of `shape`; around one of `pixels` [N, 2] if there are any."""
+    if not len(pixels):
+        return [int(share * (length - size + 1)) for length, share in zip(shape, shares, strict=False)]
+    pixel = pixels[int(shares[2] * len(pixels))].tolist()
+    return [min(max(at - int(share * size), 0), length - size) for at, length, share in zip(pixel, shape, shares, strict=False)]

@@ -15,7 +15,7 @@ from bfs_platform.train import batches
 from bfs_platform.train.gates import Gate, GateReport, hold_out
 from bfs_platform.train.networks.export import save_bundle
 from bfs_platform.train.networks.measures import rgba_figures
-from bfs_platform.train.networks.pixels import channels_last, edges, latent_noise
+from bfs_platform.train.networks.pixels import channels_last, crops, edges, latent_noise
 from bfs_platform.train.networks.spec import RgbaVaeSpec
 from bfs_platform.train.probes import side_by_side
 from bfs_platform.train.spec import TrainSpec
@@ -104,6 +104,8 @@ class RgbaVaeTask:
         composites = batches.images(self.dataset, rows, "composite_png")
         composites = torch.cat([composites, torch.ones_like(composites[:, :1])], dim=1)
         layers = torch.where(opaque.view(-1, 1, 1, 1), composites, layers)
+        if self.settings.crop:
+            layers = crops(layers, self.settings.crop, self.spec.seed, step, ids, wanted=layers[:, 3] > -1)
         return ids, (layers, latent_noise(self.pipe.vae, layers, self.spec.seed, step, ids))
 
     @torch.no_grad()
