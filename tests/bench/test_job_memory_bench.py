@@ -16,7 +16,7 @@ pytestmark = pytest.mark.bench
 
 NUM_RECORDS = int(os.environ.get("BFS_BENCH_LISTED_RECORDS", "20000"))
 PROGRAM = Path(__file__).with_name("job_memory.py")
-CACHE_MIB = 64  # of the ledger: what a large build fills, and a small one does not
+CACHE_MIB = 16  # of the ledger: what a large build fills, and a small one does not
 
 
 def test_memory_of_the_job_is_bounded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from bfs_platform.data.unit import Receipt, Unit
 _TABLES = """
 PRAGMA journal_mode = OFF;
 PRAGMA temp_store = FILE;
-PRAGMA cache_size = -65536;
+PRAGMA cache_size = -16384;
 CREATE TABLE ids (id TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE units (shard INTEGER PRIMARY KEY, unit BLOB);
 CREATE TABLE receipts (shard INTEGER PRIMARY KEY, receipt BLOB);

@@ -8,10 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bfs_model import BFSPipeline, integrity
+from bfs_model import BFSPipeline, encoding, integrity
 from bfs_model.errors import BadInput
 from bfs_platform.config import resolve
 from bfs_platform.data.shards import open_dataset
+from bfs_platform.train import batches
 from bfs_platform.train.gates import Gate, GateReport, hold_out, reports_of
 from bfs_platform.train.launch import fit
 from bfs_platform.train.networks.compositor import CompositorTask
@@ -95,21 +96,24 @@ def test_batches_of_the_compositor(base: Path, datasets: dict[int, Path]) -> Non
     rows = np.arange(6)
     z_bg = torch.from_numpy(sets["synthetic"].latents("z_bg_mean", rows))
     empty = task(empty_probability=1.0, noise=0.0)
-    _, (z_fg, bg, z_empty, z_comp, corners) = empty.batch("synthetic", rows, 3)
+    _, (z_fg, bg, z_empty, z_comp, pictures, corners) = empty.batch("synthetic", rows, 3)
     assert torch.equal(z_fg, z_empty.expand_as(z_fg)) and torch.equal(z_comp, z_bg) and torch.equal(bg, z_bg)
-    assert corners.shape == (6, 2) and int(corners.max()) == 0  # latents of 8×8 leave one place for a crop of 8
+    assert torch.equal(pictures, batches.images(sets["synthetic"], rows, "background_png"))
+    assert corners.shape == (6, 2) and int(corners.max()) == 0  # latents of 8×8 leave one place for a crop of 16
     paired = task(empty_probability=0.0, pair_probability=1.0)
     _, whole = paired.batch("synthetic", rows, 3)
     assert not torch.equal(whole[1], z_bg) and not torch.allclose(
         whole[3], torch.from_numpy(sets["synthetic"].latents("z_comp_mean", rows))
     )
     parts = [paired.batch("synthetic", part, 3)[1] for part in np.split(rows, 2)]
-    for i in (0, 1, 3, 4):
+    for i in (0, 1, 3, 4, 5):
         torch.testing.assert_close(torch.cat([part[i] for part in parts]), whole[i])
     module = paired.module
-    loss, terms = module(*whole[:4], torch.zeros(6, 2, dtype=torch.long))
+    z_comp, composed = whole[3], whole[4]
+    torch.testing.assert_close(encoding.encode_images(paired.pipe.vae, composed)[0], z_comp)
+    loss, terms = module(*whole[:5], torch.zeros(6, 2, dtype=torch.long))
     assert set(terms) == {"latent", "decoded"} and float(loss.detach()) > float(terms["latent"].detach())
-    assert set(module(*whole[:4], torch.full((6, 2), -1))[1]) == {"latent"}
+    assert set(module(*whole[:5], torch.full((6, 2), -1))[1]) == {"latent"}
 
 
 def test_the_shipped_compositor_still_loads() -> None:
@@ -119,3 +123,25 @@ def test_the_shipped_compositor_still_loads() -> None:
     assert set(pipe.compositor.state_dict()) == set(weights)
     z = torch.zeros(1, pipe.vae.config.latent_channels, 4, 4)
     assert torch.isfinite(pipe.compositor(z, z, z)).all()
+
+
+def test_rims_of_crops_do_not_count(base: Path, datasets: dict[int, Path]) -> None:
+    """Where the picture is other than what is decoded only in the two outer latents of a crop, the error is that of the rest."""
+    sets = {"synthetic": open_dataset(datasets[1])}
+    spec = resolve("tabletop_compositor", [*SHORT, "network.crop=6", "network.decoded_share=1"], TrainSpec)
+    module = CompositorTask(spec, spec.network, str(base), sets).module  # type: ignore[arg-type]
+    latents = torch.randn(2, 16, 8, 8, generator=torch.Generator().manual_seed(0))
+    corners = torch.tensor([[0, 0], [2, 1]])
+    crops = torch.stack([latents[0, :, :6, :6], latents[1, :, 2:8, 1:7]])
+    with torch.no_grad():
+        decoded = encoding.decode_latents(module.vae, crops)
+        side, factor = decoded.shape[-1], decoded.shape[-1] // 6
+        pictures = torch.zeros(2, 3, 8 * factor, 8 * factor)
+        for picture, crop, (row, column) in zip(pictures, decoded, (factor * corners).tolist(), strict=True):
+            picture[:, row : row + side, column : column + side] = crop
+            picture[:, row, column] += 5.0
+        assert float(module._decoded(latents, pictures, corners)) == pytest.approx(1e-3, rel=1e-3)  # the floor alone
+        middle = (factor * corners[1] + side // 2).tolist()
+        pictures[1, :, middle[0], middle[1]] += 1.0
+        expected = (1e-3 + (1 / (2 * factor) ** 2 + 1e-6) ** 0.5) / 2
+        assert float(module._decoded(latents, pictures, corners)) == pytest.approx(expected, rel=1e-3)

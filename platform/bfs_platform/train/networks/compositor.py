@@ -27,31 +27,41 @@ if TYPE_CHECKING:
     from bfs_platform.data.shards import Dataset
 
 _PREFIX = "compositor."
+_RIM = 2  # latents at each side of a crop
+_FLOOR = 1e-6  # mean squared error below which a crop counts as exact: the root has no slope at 0
 
 
 class CompositorModule(nn.Module):
-    """‖Φ(z_F, z_B) − z_C‖₁, and the same of decoded crops: some errors of a latent show, others do not."""
+    """‖Φ(z_F, z_B) − z_C‖₁, and the error of decoded crops against the picture: some errors of a latent show, others do not."""
 
     def __init__(self, compositor: nn.Module, vae: Any, settings: CompositorSpec) -> None:
         super().__init__()
         self.compositor, self.vae, self.settings = compositor, vae.requires_grad_(False), settings
 
-    def forward(self, z_fg: Tensor, z_bg: Tensor, z_empty: Tensor, z_comp: Tensor, corners: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Latents [B, C, h, w]; `corners` int [B, 2]: row and column of the crop that is decoded, negative for none."""
+    def forward(
+        self, z_fg: Tensor, z_bg: Tensor, z_empty: Tensor, z_comp: Tensor, pictures: Tensor, corners: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Latents [B, C, h, w], and the `pictures` [B, 3, H, W] that z_comp encodes; `corners` int [B, 2]: row and column of the
+        crop that is decoded, negative for none."""
         output = self.compositor(z_fg, z_bg, z_empty)
         terms = {"latent": F.l1_loss(output, z_comp)}
         if bool((corners >= 0).any()):
-            terms["decoded"] = self._decoded(output, z_comp, corners)
+            terms["decoded"] = self._decoded(output, pictures, corners)
         return terms["latent"] + self.settings.decoded_weight * terms.get("decoded", 0.0), terms
 
-    def _decoded(self, output: Tensor, z_comp: Tensor, corners: Tensor) -> Tensor:
-        """Its expectation over the draw of crops is the mean over the batch, however that is split."""
+    def _decoded(self, output: Tensor, pictures: Tensor, corners: Tensor) -> Tensor:
+        """Root mean squared error of crops, whose rims the decoder sees without what is around them and which do not count.
+
+        Its expectation over the draw of crops is the mean over the batch, however that is split.
+        """
         chosen = corners[:, 0] >= 0
-        ours, theirs = (_cropped(latents[chosen], corners[chosen], self.settings.crop) for latents in (output, z_comp))
-        with torch.no_grad():
-            target = encoding.decode_latents(self.vae, theirs)
-        error = F.l1_loss(encoding.decode_latents(self.vae, ours), target)
-        return error * chosen.sum() / (self.settings.decoded_share * len(corners))
+        factor, crop = pictures.shape[-1] // output.shape[-1], self.settings.crop
+        decoded = encoding.decode_latents(self.vae, _cropped(output[chosen], corners[chosen], crop))
+        squared = (decoded - _cropped(pictures[chosen], factor * corners[chosen], factor * crop)).square()
+        rim = 0 if decoded.shape[-2:] == pictures.shape[-2:] else _RIM * factor
+        inside = squared[..., rim : squared.shape[-2] - rim, rim : squared.shape[-1] - rim]
+        errors = (inside.flatten(1).mean(dim=1) + _FLOOR).sqrt()
+        return errors.sum() / (self.settings.decoded_share * len(corners))
 
 
 class CompositorTask:
@@ -98,30 +108,34 @@ class CompositorTask:
         empty = kind < self.settings.empty_probability
         paired = ~empty & (kind < self.settings.empty_probability + self.settings.pair_probability)
         z_bg, z_comp = batch.z_bg.clone(), torch.from_numpy(self.dataset.latents("z_comp_mean", rows))
+        pictures = batches.images(self.dataset, rows, "composite_png")
         if paired.any():
-            z_bg[paired], z_comp[paired] = self._recomposed(rows[paired.numpy()], step)
+            z_bg[paired], z_comp[paired], pictures[paired] = self._recomposed(rows[paired.numpy()], step)
+        if empty.any():
+            pictures[empty] = batches.images(self.dataset, rows[empty.numpy()], "background_png")
         z_comp = torch.where(empty.view(-1, 1, 1, 1), z_bg, z_comp)
         z_fg = torch.where(empty.view(-1, 1, 1, 1), batch.z_empty, batch.z_fg)
         level = draws.uniform([(*key, "level") for key in keys]).view(-1, 1, 1, 1) * self.settings.noise
         z_fg = z_fg + level * draws.normal([(*key, "noise") for key in keys], z_fg.shape[1:])
         corners = self._corners(keys, z_fg.shape[-2], z_fg.shape[-1])
-        return batch.ids, (z_fg, z_bg, batch.z_empty, z_comp, corners)
+        return batch.ids, (z_fg, z_bg, batch.z_empty, z_comp, pictures, corners)
 
-    def _recomposed(self, rows: np.ndarray, step: int) -> tuple[Tensor, Tensor]:
-        """z_B of other records, drawn per record, and z_C of these layers over their backgrounds."""
+    def _recomposed(self, rows: np.ndarray, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """z_B of other records, drawn per record, z_C of these layers over their backgrounds, and the pictures of it."""
         table = self.dataset.take(rows, ["id", "height", "width", "foreground_png"])
         others = []
         for name, height, width in zip(table["id"], table["height"], table["width"], strict=True):
             candidates = self.partners[int(height), int(width)]
             others.append(candidates[int(draws.uniform([(self.spec.seed, step, name, "partner")])[0] * len(candidates))])
         backgrounds = self.dataset.take(others, ["background_png"])["background_png"]
-        pictures = [
+        composed = [
             encoding.to_tensor(composite(batches.decode_png(layer), batches.decode_png(background)))
             for layer, background in zip(table["foreground_png"], backgrounds, strict=True)
         ]
+        pictures = torch.stack(composed)
         with torch.no_grad():
-            z_comp = encoding.encode_images(self.pipe.vae, torch.stack(pictures))[0].cpu()
-        return torch.from_numpy(self.dataset.latents("z_bg_mean", others)), z_comp
+            z_comp = encoding.encode_images(self.pipe.vae, pictures)[0].cpu()
+        return torch.from_numpy(self.dataset.latents("z_bg_mean", others)), z_comp, pictures
 
     def _corners(self, keys: list[tuple[int, int, str]], height: int, width: int) -> Tensor:
         """Where each sample is decoded [B, 2], for a share of them; −1 for the others."""
@@ -158,5 +172,5 @@ class CompositorTask:
 
 
 def _cropped(latents: Tensor, corners: Tensor, crop: int) -> Tensor:
-    """Squares [N, C, crop, crop] out of latents, at these corners; whole sides where the latents are smaller."""
+    """Squares [N, C, crop, crop] out of latents or pictures, at these corners; whole sides where those are smaller."""
     return torch.stack([z[:, row : row + crop, column : column + crop] for z, (row, column) in zip(latents, corners.tolist(), strict=True)])

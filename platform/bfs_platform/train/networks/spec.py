@@ -96,7 +96,7 @@ class CompositorSpec(Spec):
 
     `noise` is the largest noise put on z_F: during training of BFS, Φ sees one-step estimates. `empty_probability` and
     `pair_probability`: how often the layer is empty, or stands over the background of another record. `decoded_weight` of the
-    error after decoding, of crops of `crop`×`crop` latents, in a share of the samples.
+    error of the decoded picture, of crops of `crop`×`crop` latents, in a share of the samples.
     `held_out`: records to measure on, and what they must show for the gates to pass (`measures.compositor_figures`).
     """
 
@@ -109,7 +109,7 @@ class CompositorSpec(Spec):
     pair_probability: Share = 0.3
     decoded_weight: Weight = 0.1
     decoded_share: Annotated[float, Field(gt=0, le=1)] = 0.25
-    crop: Annotated[int, Field(ge=2)] = 8
+    crop: Annotated[int, Field(ge=6)] = 16
     held_out: Annotated[int, Field(ge=1)] = 64
     max_gap_db: Weight = 1.5
     min_identity_db: Weight = 45.0
