@@ -15,7 +15,7 @@ from bfs_platform.data.finish import KIND
 from bfs_platform.storage.manifests import read_manifest
 from bfs_platform.storage.path import Location
 
-# What the job keeps of every record in a temporary file: its row, and what became of it (measured: 110 bytes, with checksums 280).
+# What the job keeps of every record in a temporary file: its row, and what became of it (measured: 113 bytes, with checksums 300).
 _LISTED_BYTES = 300
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
 _COUNT = re.compile(r"^(\d+(?:\.\d+)?)\s*([kmb]?)$", re.IGNORECASE)

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from bfs_model.errors import BadInput
-from bfs_platform.data.ledger import Ledger, Units
+from bfs_platform.data.build import build
+from bfs_platform.data.finish import BuildFailed
+from bfs_platform.data.ledger import _TABLES, Ledger, Units
 from bfs_platform.data.plan import make_plan
 from bfs_platform.data.record import Part, Row
 from bfs_platform.data.sources.base import Licence, Source
@@ -74,6 +76,15 @@ def test_no_copies_are_looked_for_where_none_count() -> None:
     ledger.add(Receipt(0, "k", None, [["a", [1, 2, 3, 4], "0" * 16], ["b", [1, 2, 3, 4], "0" * 16]]))
     ledger.find_copies(None)
     assert ledger.copies(0) == {} and not ledger.rejects
+
+
+def test_no_room_for_the_list_is_said(tmp_path: Path, pixel_spec: DataSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line that names the remedy; nothing lies at the output."""
+    monkeypatch.setattr("bfs_platform.data.ledger._TABLES", f"{_TABLES}PRAGMA max_page_count = 12;")
+    source = listing(tmp_path, (f"{n:06d}" for n in range(2000)))
+    with pytest.raises(BuildFailed, match="does not fit .*set TMPDIR"):
+        build(source, tmp_path / "out", pixel_spec, stream=lambda units: [])
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("step", ["plan", "collect"])

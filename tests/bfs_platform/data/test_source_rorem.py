@@ -1,5 +1,6 @@
 """RORem's layout: what is listed, and what is refused."""
 
+import codecs
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +49,14 @@ def test_bad_meta_is_bad_input(tmp_path: Path, content: str | None, rule: str) -
         (tmp_path / "meta.json").write_text(content)
     with pytest.raises(BadInput, match=rule):
         list(open_source("rorem", tmp_path).rows())
+
+
+def test_meta_with_a_byte_order_mark(rorem: Callable[..., Path]) -> None:
+    """As editors on Windows write it."""
+    root = rorem(2)
+    plain = list(open_source("rorem", root).rows())
+    (root / "meta.json").write_bytes(codecs.BOM_UTF8 + (root / "meta.json").read_bytes())
+    assert list(open_source("rorem", root).rows()) == plain and len(plain) == 2
 
 
 def test_unknown_source_names_the_nearest(tmp_path: Path) -> None:

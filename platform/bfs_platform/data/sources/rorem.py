@@ -1,5 +1,6 @@
 """RORem's layout: `source/ mask/ GT/` and `meta.json`, a list of relative paths. The tabletop world is written in it too."""
 
+import codecs
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, cast
@@ -35,6 +36,8 @@ def read_meta(path: Location) -> Iterator[Any]:
         raise BadInput("input", path.parent, f"has no {META}", "point to a folder in RORem's layout (source/ mask/ GT/ meta.json)")
     empty, file = True, cast(BinaryIO, path.open("rb"))
     with file:
+        if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
+            file.seek(0)
         try:
             for entry in ijson.items(file, "item", use_float=True):
                 empty = False
