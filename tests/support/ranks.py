@@ -8,14 +8,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 _ZYGOTE = Path(__file__).with_name("zygote.py")
-# The order of sums depends on the width of the processor's vectors. Workers of tests keep to one width, so that how much rounding
-# is left says something of the code and not of the machine; other processors than x86 do not know these names.
-_VECTORS = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 
 
 class WorkerFailed(RuntimeError):
@@ -37,12 +35,12 @@ class Group:
 
 
 class Ranks:
-    """Starts groups of training workers. One warm process serves all tests of a session."""
+    """Starts groups of training workers. One warm process, with `variables` in its environment, serves all tests of a session."""
 
-    def __init__(self, scratch: Path) -> None:
+    def __init__(self, scratch: Path, variables: Mapping[str, str] | None = None) -> None:
         self.scratch = scratch
         environment = os.environ | {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "PYTHONWARNINGS": "ignore", "GLOO_SOCKET_IFNAME": "lo"}
-        environment |= _VECTORS
+        environment |= variables or {}
         self._zygote = subprocess.Popen(
             [sys.executable, str(_ZYGOTE)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True
         )
