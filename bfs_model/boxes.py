@@ -35,7 +35,7 @@ class Box:
             return cls(*_four_ints(value))
         except BadInput:
             raise
-        except (TypeError, ValueError, KeyError):
+        except (TypeError, ValueError, KeyError, OverflowError):
             raise BadInput("box", value, "is not a box", _REMEDY) from None
 
     def within(self, width: int, height: int) -> "Box":

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bfs_model.compositing import composite_u8
-from bfs_model.images import read_image, to_u8
+from bfs_model.compositing import composite, composite_u8
+from bfs_model.images import LoadedImage, checked_array, read_image, to_u8
 from bfs_model.window import BAND_PIXELS, Window
 
 
@@ -17,7 +17,12 @@ def pixels(image: Any, key: str) -> np.ndarray:
     Raises `BadInput` with `key`.
     """
     if isinstance(image, np.ndarray):
-        return image[..., :3] if image.dtype == np.uint8 else image[..., :3].astype(np.float32)
+        array = checked_array(image, key=key)
+        if array.shape[2] == 3:
+            return array
+        if array.dtype == np.uint8:
+            return LoadedImage(array[..., :3], array[..., 3]).over_white()
+        return composite(array, np.ones((1, 1, 3), np.float32))
     return read_image(image, key=key).over_white()
 
 

@@ -74,7 +74,7 @@ class DualBranch(nn.Module):
         pooled_embeds: Float[Tensor, "batch pooled"],
         img_ids: Float[Tensor, "tokens 3"],
         guidance: float = 1.0,
-        text_bias: Float[Tensor, " text"] | None = None,
+        text_bias: Float[Tensor, "batch text"] | None = None,
     ) -> Float[Tensor, "pair tokens channels"]:
         """Velocities (Flux's sign) of both branches, computed in the precision of the transformer, returned in that of `x`.
 
@@ -82,7 +82,7 @@ class DualBranch(nn.Module):
             x: packed noisy latents `[comp …, fg …]`, so pair = 2·batch.
             condition: packed background latent and mask (`latents.condition`), the same for both branches, as are
                 the text embeddings; sigma: noise level per sample; guidance: embedded when the backbone is distilled.
-            text_bias: added to every attention score of a text token: log(w) makes the token count w times.
+            text_bias: added to every attention score of a text token: log(w) makes the token count w times, −∞ leaves it out.
         """
         given, dtype = x.dtype, self.transformer.dtype
         x = x.to(dtype)
@@ -91,7 +91,7 @@ class DualBranch(nn.Module):
         num_text_tokens = prompt_embeds.shape[1]
         kwargs: dict[str, Any] = {"num_text_tokens": num_text_tokens}
         if text_bias is not None:
-            kwargs["attention_mask"] = F.pad(text_bias, (0, x.shape[1])).to(dtype).view(1, 1, 1, -1)
+            kwargs["attention_mask"] = F.pad(torch.cat([text_bias, text_bias]), (0, x.shape[1])).to(dtype)[:, None, None]
         velocity = self.transformer(
             hidden_states=torch.cat([x, condition], dim=-1),
             encoder_hidden_states=prompt_embeds,

@@ -33,8 +33,9 @@ def split_layer(layer: "Layer") -> tuple["Layer", "Layer"]:
     Raises: `BadInput` for a background, a layer that is a part already, and blend modes other than normal, in which two
     layers cannot stand for one.
     """
-    from bfs_model.layers import cropped
+    from bfs_model.layers import NAME_LENGTH, cropped
 
+    stem = NAME_LENGTH - len(" (effects)")
     cure = "leave it whole"
     if layer.role == "background" or layer.part is not None:
         what = "is a background" if layer.part is None else f"holds {layer.part} alone"
@@ -49,7 +50,7 @@ def split_layer(layer: "Layer") -> tuple["Layer", "Layer"]:
     made = []
     for part, pixels in zip(("effects", "object"), split(rgba, box), strict=True):
         pixels, x, y = cropped(pixels, layer.x, layer.y, layer.box)
-        name, key = f"{layer.name} ({part})", f"{layer.id}-{part}"
+        name, key = f"{layer.name[:stem]} ({part})", f"{layer.id[:stem]}-{part}"
         made.append(dataclasses.replace(layer, rgba=pixels, x=x, y=y, name=name, id=key, opacity=1.0, group=group, part=part))
     return made[0], made[1]
 
@@ -96,17 +97,23 @@ def _core(small: np.ndarray, allowed: np.ndarray | None) -> np.ndarray:
 
 def _pieces(mask: np.ndarray) -> np.ndarray:
     """The largest connected piece of a mask, and further ones that are not much smaller."""
-    left = mask.copy()
-    pieces: list[np.ndarray] = []
-    while left.any() and len(pieces) < 64:
-        seed = np.zeros(mask.shape, bool)
-        seed[np.unravel_index(int(left.argmax()), mask.shape)] = True
-        piece = _reached(seed, left)
-        pieces.append(piece)
-        left &= ~piece
-    largest = max((int(piece.sum()) for piece in pieces), default=0)
-    kept = [piece for piece in pieces if piece.sum() >= MIN_PIECE * largest]
-    return np.logical_or.reduce(kept) if kept else mask
+    names = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)
+    while True:  # the largest number of a piece spreads over it
+        spread = np.where(mask, _largest_around(names), 0)
+        if np.array_equal(spread, names):
+            break
+        names = spread
+    sizes = np.bincount(names.ravel(), minlength=mask.size + 1)
+    sizes[0] = 0
+    return np.asarray(sizes[names] >= max(MIN_PIECE * sizes.max(), 1))
+
+
+def _largest_around(values: np.ndarray) -> np.ndarray:
+    """The largest value among each pixel and its four neighbours."""
+    out = values.copy()
+    for to, of in ((np.s_[1:], np.s_[:-1]), (np.s_[:-1], np.s_[1:]), (np.s_[:, 1:], np.s_[:, :-1]), (np.s_[:, :-1], np.s_[:, 1:])):
+        out[to] = np.maximum(out[to], values[of])
+    return out
 
 
 def _reached(seed: np.ndarray, within: np.ndarray) -> np.ndarray:
@@ -121,12 +128,7 @@ def _reached(seed: np.ndarray, within: np.ndarray) -> np.ndarray:
 
 def _grown(mask: np.ndarray) -> np.ndarray:
     """A mask and the four neighbours of its pixels."""
-    out = mask.copy()
-    out[1:] |= mask[:-1]
-    out[:-1] |= mask[1:]
-    out[:, 1:] |= mask[:, :-1]
-    out[:, :-1] |= mask[:, 1:]
-    return out
+    return _largest_around(mask)
 
 
 def _border(shape: tuple[int, ...]) -> np.ndarray:

@@ -53,12 +53,19 @@ def _check(transformer: Any, state: dict[str, Any], path: str | Path) -> None:
     for name, tensor in state.items():
         module, _, part = name.removeprefix(f"{_PREFIX}.").rpartition(".lora_")
         layer: Any = modules.get(module)
-        fits = hasattr(layer, "in_features") and name.startswith(f"{_PREFIX}.")
+        fits = hasattr(layer, "in_features") and name.startswith(f"{_PREFIX}.") and tensor.ndim == 2
         if fits and part == "A.weight":
             fits = tensor.shape[1] == layer.in_features
-        elif fits and part == "B.weight":
-            fits = tensor.shape[0] == layer.out_features
+        elif fits:
+            fits = part == "B.weight" and tensor.shape[0] == layer.out_features
         if not fits:
             raise BadInput("few_step_lora", path, f"holds {name}, which does not fit this base", "use a LoRA of this base")
+    ranks: dict[str, dict[str, int]] = {}
+    for name, tensor in state.items():
+        module, _, part = name.rpartition(".lora_")
+        ranks.setdefault(module, {})[part] = tensor.shape[0 if part == "A.weight" else 1]
+    for module, found in ranks.items():
+        if len(found) != 2 or len(set(found.values())) != 1:
+            raise BadInput("few_step_lora", path, f"holds half a pair, or two ranks, of {module}", "give the whole file")
     if not state:
         raise BadInput("few_step_lora", path, "holds no weights", "use a LoRA of this base")

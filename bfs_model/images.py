@@ -27,6 +27,7 @@ MAX_BYTES = 256 * 2**20
 Source = Path | str | bytes | bytearray | BufferedIOBase | BinaryIO | Image.Image
 
 _CURE = "give one still picture as PNG, JPEG, WebP or TIFF"
+_SLACK = 1e-3  # of floats beyond [0, 1]: what resampling leaves
 _OPEN = threading.Lock()  # warnings.catch_warnings changes process-wide state
 # EXIF orientation -> what makes the picture upright (EXIF 2.32, tag 0x0112).
 _UPRIGHT = {
@@ -108,6 +109,25 @@ def read_image(source: Source, *, key: str = "image", max_pixels: int = MAX_PIXE
     if transparency is not None and (transparency == 255).all():
         transparency = None
     return LoadedImage(np.array(plane), None if transparency is None else transparency.copy())
+
+
+def checked_array(array: np.ndarray, *, key: str = "image") -> np.ndarray:
+    """A picture that came as an array: [H, W, 3 or 4], uint8, or float32 in [0, 1]. Grey, [H, W] or [H, W, 1], becomes RGB.
+
+    Raises `BadInput` with `key` for other shapes and numbers: 16-bit samples, or floats up to 255, have no one meaning.
+    """
+    shown = f"<{array.dtype} array of shape {list(array.shape)}>"
+    cure = "give uint8, or floats from 0 to 1, of shape [height, width, 3 or 4]"
+    planes = array[..., None] if array.ndim == 2 else array
+    if planes.ndim != 3 or planes.shape[2] not in (1, 3, 4) or planes.size == 0:
+        raise BadInput(key, shown, "has not the shape of a picture", cure)
+    if planes.dtype != np.uint8:
+        if not np.issubdtype(planes.dtype, np.floating):
+            raise BadInput(key, shown, "is of a kind whose range is not known", cure)
+        if not (planes.min() >= -_SLACK and planes.max() <= 1 + _SLACK):  # false for NaN as well
+            raise BadInput(key, shown, "holds numbers outside 0 to 1", cure)
+        planes = np.clip(planes.astype(np.float32), 0, 1)
+    return np.repeat(planes, 3, axis=2) if planes.shape[2] == 1 else planes
 
 
 def to_float(image: Image.Image | np.ndarray) -> np.ndarray:

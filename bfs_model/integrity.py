@@ -25,7 +25,11 @@ def sha256_file(path: Path) -> str:
 
 
 def staging_for(final: Path) -> Path:
-    """A fresh, empty directory beside `final`, to be filled and then committed onto it."""
+    """A fresh, empty directory beside `final`, to be filled and then committed onto it.
+
+    Raises: `BadInput`, before any work is done, when `final` holds what `commit` would refuse to replace.
+    """
+    check_free(final)
     final.parent.mkdir(parents=True, exist_ok=True)
     staging = final.parent / f".{final.name}.{uuid.uuid4().hex[:8]}.partial"
     staging.mkdir()
@@ -40,8 +44,7 @@ def commit(staging: Path, final: Path, kind: str, body: dict[str, Any], notes: d
 
     Returns: the path of the manifest.
     """
-    if final.exists() and any(final.iterdir()) and not (final / MANIFEST).exists():
-        raise BadInput("output", final, "exists and was not written by BFS", "choose another directory or remove it")
+    check_free(final)
     write_manifest(staging, kind, body, notes)
     previous = None
     if final.exists():
@@ -52,6 +55,14 @@ def commit(staging: Path, final: Path, kind: str, body: dict[str, Any], notes: d
     if previous is not None:
         shutil.rmtree(previous)
     return final / MANIFEST
+
+
+def check_free(final: Path) -> None:
+    """Raises `BadInput` when `final` is neither absent, nor an empty directory, nor one that was committed."""
+    if final.exists() and not final.is_dir():
+        raise BadInput("output", final, "is a file", "choose the path of a directory")
+    if final.exists() and any(final.iterdir()) and not (final / MANIFEST).exists():
+        raise BadInput("output", final, "exists and was not written by BFS", "choose another directory or remove it")
 
 
 def write_manifest(directory: Path, kind: str, body: dict[str, Any], notes: dict[str, Any] | None = None) -> Path:

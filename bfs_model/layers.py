@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import operator
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,11 +15,12 @@ from bfs_model.blending import BLEND_MODES, blend
 from bfs_model.boxes import Box, bounding_box
 from bfs_model.compositing import pad_rgb, resize_rgba
 from bfs_model.errors import BadInput
-from bfs_model.images import MAX_PIXELS, read_image, to_float, to_u8
+from bfs_model.images import MAX_PIXELS, checked_array, read_image, to_float, to_u8
 
 ROLES = ("background", "foreground")
 PARTS = ("object", "effects")
 NAME_LENGTH = 250  # Photoshop ends at 255
+MAX_OFFSET = 2**30  # of a layer from the canvas' corner: files hold 32 bits
 BAND_PIXELS = 2**21
 
 
@@ -55,8 +57,10 @@ class Layer:
         assert self.rgba.dtype == np.uint8, f"expected uint8, got {self.rgba.dtype}"
         assert self.rgba.ndim == 3, f"expected [h, w, 4], got {self.rgba.shape}"
         assert self.rgba.shape[2] == 4, f"expected [h, w, 4], got {self.rgba.shape}"
-        if not 0 <= self.opacity <= 1:
+        if not isinstance(self.opacity, int | float | np.number) or not 0 <= self.opacity <= 1:
             raise BadInput("opacity", self.opacity, "is not between 0 and 1")
+        if not isinstance(self.visible, bool | np.bool_):
+            raise BadInput("visible", self.visible, "is neither true nor false")
         if self.blend_mode not in BLEND_MODES:
             raise BadInput("blend_mode", self.blend_mode, "is not a blend mode", f"use one of {', '.join(BLEND_MODES)}")
         if self.role not in ROLES:
@@ -65,10 +69,15 @@ class Layer:
             raise BadInput("part", self.part, "is not a part of a layer", f"use one of {', '.join(PARTS)}, or none")
         model = {"name": self.model} if isinstance(self.model, str) else self.model
         clean = {
+            "x": _whole("x", self.x, MAX_OFFSET),
+            "y": _whole("y", self.y, MAX_OFFSET),
+            "opacity": float(self.opacity),
+            "visible": bool(self.visible),
+            "seed": None if self.seed is None else _whole("seed", self.seed),
             "name": printable(self.name)[:NAME_LENGTH] or "Layer",
             "id": printable(self.id)[:NAME_LENGTH],
             "group": (printable(self.group)[:NAME_LENGTH] or None) if self.group is not None else None,
-            "prompt": None if self.prompt is None else _encodable(self.prompt),
+            "prompt": None if self.prompt is None else encodable(self.prompt),
             "box": None if self.box is None else Box.of(self.box),
             "model": None if model is None else _plain("model", model),
             "parameters": _plain("parameters", self.parameters),
@@ -116,7 +125,7 @@ class LayerStack:
 
     @classmethod
     def new(cls, background: Image.Image | np.ndarray, name: str = "Background") -> "LayerStack":
-        """A stack of one layer, the background, which gives the canvas its size. Images or uint8 [H, W, 3 or 4]."""
+        """A stack of one layer, the background, which gives the canvas its size. Images, or arrays [H, W, 3 or 4]."""
         pixels = _rgba(background)
         return cls(pixels.shape[1], pixels.shape[0], [Layer(pixels, name=name, role="background", id="background")])
 
@@ -133,7 +142,7 @@ class LayerStack:
         """Put a layer on top, or at position `index` counted from the bottom.
 
         Args:
-            foreground: straight RGBA, of the canvas' size or any other, image or uint8 array [h, w, 4].
+            foreground: straight RGBA, of the canvas' size or any other, image or array [h, w, 4], uint8 or float in [0, 1].
             name: by default the prompt.
             x, y: where its top left corner lies on the canvas.
             facts: further fields of `Layer`: box, prompt, seed, model, parameters, opacity, blend_mode, visible, role, id, group.
@@ -172,8 +181,11 @@ class LayerStack:
 
         position = self._position(layer_id)
         effects, thing = split_layer(self.layers[position])
-        self.layers[position : position + 1] = []
-        return self._insert(effects, position), self._insert(thing, position + 1)
+        others = LayerStack(self.width, self.height, self.layers[:position] + self.layers[position + 1 :])
+        others._insert(effects, position)
+        others._insert(thing, position + 1)
+        self.layers = others.layers
+        return effects, thing
 
     def remove(self, layer_id: str) -> Layer:
         return self.layers.pop(self._position(layer_id))
@@ -256,20 +268,31 @@ def _rgba(image: Image.Image | np.ndarray) -> np.ndarray:
     """Any image -> uint8 [H, W, 4]."""
     if isinstance(image, Image.Image):
         return read_image(image, key="layer").rgba()
-    assert image.dtype == np.uint8, f"expected uint8, got {image.dtype}"
-    if image.shape[-1] == 4:
-        return image.copy()
-    return np.dstack([image, np.full(image.shape[:2], 255, np.uint8)])
+    pixels = to_u8(checked_array(image, key="layer"))
+    if pixels.shape[2] == 4:
+        return pixels.copy()
+    return np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)])
 
 
-def _encodable(text: str) -> str:
+def _whole(field: str, value: Any, limit: int | None = None) -> int:
+    """A whole number, also one of numpy's, as Python's own, which every file can hold."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise BadInput(field, value, "is not a whole number") from None
+    if isinstance(value, bool) or (limit is not None and abs(number) > limit):
+        raise BadInput(field, value, "is not a whole number" + (f" from -{limit:,} to {limit:,}" if limit else ""))
+    return number
+
+
+def encodable(text: str) -> str:
     """Replace lone surrogates, which no file can hold."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def printable(text: str) -> str:
     """One line without control characters, which XML and PSD cannot hold."""
-    kept = (" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in _encodable(text) if c not in "\ufffe\uffff")
+    kept = (" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in encodable(text) if c not in "\ufffe\uffff")
     return " ".join("".join(kept).split())
 
 

@@ -20,6 +20,7 @@ from bfs_model.dual_branch import DualBranch
 from bfs_model.errors import BadInput
 from bfs_model.few_step import FewSteps
 from bfs_model.joint_guidance import joint_guidance
+from bfs_model.layers import encodable
 from bfs_model.loading import Loader, no_progress_bars
 from bfs_model.prompt_guidance import WITHOUT_PROMPT, PromptGuidance
 from bfs_model.reference import PARTS as REFERENCE_PARTS
@@ -237,7 +238,7 @@ class BFSPipeline(StepCaching, FewSteps, DiffusionPipeline):
         ]
         guide = PromptGuidance.of(self, self.config.true_cfg_scale if true_cfg_scale is None else true_cfg_scale, len(images))
         x = self._start(windows, generators, latents)
-        known_latents = None if composite is None else self._encode(windows, _composites(composite))
+        known_latents = None if composite is None else self._encode(windows, _composites(composite, images))
         condition, encoded = self._condition(windows, images), read_conditions(self, prompts, objects, balance)
         with self._caching(step_cache):
             tokens = self._denoise(x, condition, encoded, steps, guidance_scale, guide, known_latents, callback_on_step_end)
@@ -354,8 +355,11 @@ def _as_batch(background: Any, box: Any, prompt: Any) -> tuple[list[np.ndarray],
     prompts = [prompt] if isinstance(prompt, str) else list(prompt)
     if not all(isinstance(p, str) for p in prompts):
         raise BadInput("prompt", prompts, "is not text", "give one text per image")
+    for p in prompts:
+        if encodable(p) != p:
+            raise BadInput("prompt", ascii(p), "holds half a character (a lone surrogate)", "write it anew")
     backgrounds = list(background) if isinstance(background, list | tuple) else [background] * len(prompts)
-    boxes = list(box) if isinstance(box, list | tuple) and not isinstance(box[0], int | float | np.integer) else [box] * len(prompts)
+    boxes = list(box) if isinstance(box, list | tuple) and box and not isinstance(box[0], int | float | np.number) else [box] * len(prompts)
     if not len(prompts) == len(backgrounds) == len(boxes):
         raise BadInput(
             "batch", (len(backgrounds), len(boxes), len(prompts)), "counts of backgrounds, boxes and prompts differ", "give equally many"
@@ -363,14 +367,25 @@ def _as_batch(background: Any, box: Any, prompt: Any) -> tuple[list[np.ndarray],
     return [canvas.pixels(b, "background") for b in backgrounds], [Box.of(b) for b in boxes], prompts
 
 
-def _composites(composite: Any) -> list[np.ndarray]:
-    return [canvas.pixels(c, "composite") for c in (composite if isinstance(composite, list | tuple) else [composite])]
+def _composites(composite: Any, images: list[np.ndarray]) -> list[np.ndarray]:
+    """The finished pictures, one per background and of its size."""
+    found = [canvas.pixels(c, "composite") for c in (composite if isinstance(composite, list | tuple) else [composite])]
+    sizes, expected = ([f"{i.shape[1]}x{i.shape[0]}" for i in pictures] for pictures in (found, images))
+    if sizes != expected:
+        raise BadInput("composite", ", ".join(sizes), f"does not fit the background, {', '.join(expected)}", "give one each, of one size")
+    return found
 
 
 def _checked_steps(steps: Any) -> int:
     if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= 1000:
         raise BadInput("steps", steps, "is not a whole number from 1 to 1000", "28 is a good choice")
     return steps
+
+
+def _seed(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise BadInput("seed", value, "is not a whole number", "give one, or one per image")
+    return int(value)
 
 
 def _generators(count: int, seed: Any, generator: Any) -> tuple[list[torch.Generator], list[int | None]]:
@@ -381,7 +396,7 @@ def _generators(count: int, seed: Any, generator: Any) -> tuple[list[torch.Gener
         return generators, [g.initial_seed() for g in generators]
     if seed is None:
         seed = int(np.random.SeedSequence().generate_state(1)[0])
-    seeds = [int(s) for s in seed] if isinstance(seed, list | tuple) else [seed + i for i in range(count)]
+    seeds = [_seed(s) for s in seed] if isinstance(seed, list | tuple | np.ndarray) else [_seed(seed) + i for i in range(count)]
     if len(seeds) != count:
         raise BadInput("seed", seeds, f"are not {count} seeds", "give one per image")
     return [draws.generator("bfs", s) for s in seeds], list(seeds)

@@ -20,7 +20,7 @@ from torch import Tensor
 from bfs_model import bundle, foreign, integrity, licence, memory
 from bfs_model.boxes import bounding_box
 from bfs_model.errors import BadInput
-from bfs_model.images import read_image
+from bfs_model.images import checked_array, read_image, to_u8
 from bfs_model.shapes import Float
 
 PARTS = ("image_encoder", "image_embedder", "feature_extractor")
@@ -29,7 +29,7 @@ MARGIN = 1.3  # side of the square around the object, in longer sides of the obj
 
 @dataclass(frozen=True, eq=False)
 class Conditions:
-    """What the backbone reads: tokens [N, L, D], the pooled text [N, P], and what is added to the scores of the tokens [L]."""
+    """What the backbone reads: tokens [N, L, D], the pooled text [N, P], and what is added to the scores of the tokens [N, L]."""
 
     tokens: Tensor
     pooled: Tensor
@@ -38,7 +38,8 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Balance:
-    """How much text and picture count. `text` None: 1 with a prompt, 0 without, so that the picture replaces the text.
+    """How much text and picture count. `text` None: 1 with a prompt, 0 without, so that the picture replaces the text; each
+    image of a batch for itself.
 
     `num_tokens`: to how many tokens a picture is pooled, a square number; all of them when None.
     """
@@ -60,17 +61,18 @@ def conditions(pipe: Any, prompts: Sequence[str], pictures: Sequence[Image.Image
     """
     tokens, pooled = pipe.encode_prompt(prompts)
     weights = {"text_weight": balance.text, "image_weight": balance.image}
-    text_weight = balance.text
-    if text_weight is None:
-        text_weight = 1.0 if pictures is None or any(p.strip() for p in prompts) else 0.0
-    kinds: list[tuple[Tensor, float | int]] = [(tokens, text_weight)]
+    text = [balance.text if balance.text is not None else float(pictures is None or bool(p.strip())) for p in prompts]
+    kinds: list[tuple[Tensor, list[float | int]]] = [(tokens, text)]
     if pictures is not None and balance.image > 0:
-        kinds.append((pool(encode(pipe, pictures), balance.num_tokens).to(tokens), balance.image))
-    kinds = [(part, weight) for part, weight in kinds if weight > 0]
-    if not kinds:
+        kinds.append((pool(encode(pipe, pictures), balance.num_tokens).to(tokens), [balance.image] * len(prompts)))
+    if not all(any(own) for own in zip(*(counts for _, counts in kinds), strict=True)):
         raise BadInput("weights", weights, "leave nothing to go by", "give a text_weight or an image_weight above 0")
-    bias = torch.cat([torch.full((part.shape[1],), math.log(weight), device=part.device) for part, weight in kinds])
-    return Conditions(torch.cat([part for part, _ in kinds], dim=1), pooled, bias if bias.any() else None)
+    kinds = [(part, counts) for part, counts in kinds if any(counts)]
+    bias = torch.cat(
+        [torch.tensor([math.log(c) if c else -math.inf for c in counts])[:, None].expand(-1, part.shape[1]) for part, counts in kinds],
+        dim=1,
+    )
+    return Conditions(torch.cat([part for part, _ in kinds], dim=1), pooled, bias.to(tokens) if bias.any() else None)
 
 
 def prepare(reference: Any, mask: Any = None) -> Image.Image:
@@ -93,9 +95,9 @@ def prepare(reference: Any, mask: Any = None) -> Image.Image:
 
 def cut_out(reference: Any, mask: Any = None) -> Image.Image:
     """A reference as RGBA of its own size: its alpha is the mask's brightness, or else what it brings. Raises `BadInput`."""
-    picture = read_image(_as_image(reference), key="reference").rgba()
+    picture = read_image(_as_image(reference, "reference"), key="reference").rgba()
     if mask is not None:
-        cover = np.asarray(read_image(_as_image(mask), key="reference_mask").pil().convert("L"))
+        cover = np.asarray(read_image(_as_image(mask, "reference_mask"), key="reference_mask").pil().convert("L"))
         (height, width), sizes = picture.shape[:2], f"{cover.shape[1]}x{cover.shape[0]}"
         if cover.shape != (height, width):
             raise BadInput("reference_mask", sizes, f"is not as large as the reference, {width}x{height}", "give one size")
@@ -185,9 +187,8 @@ def _squared(rgb: np.ndarray, side: int, x: float, y: float) -> Image.Image:
     return square
 
 
-def _as_image(source: Any) -> Any:
+def _as_image(source: Any, key: str) -> Any:
     """Arrays become PIL images; everything else `read_image` knows."""
     if not isinstance(source, np.ndarray):
         return source
-    pixels = source if source.dtype == np.uint8 else np.rint(np.clip(source, 0, 1) * 255).astype(np.uint8)
-    return Image.fromarray(pixels)
+    return Image.fromarray(to_u8(checked_array(source, key=key)))

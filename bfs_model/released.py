@@ -46,15 +46,24 @@ def convert(released: str | Path, base: str, output: Path, rgba_vae: str | Path 
         alpha: of the LoRAs, which the file does not say; their rank, as in the release, when None.
     Raises: `BadInput` for a file that is no such file, or of another backbone.
     """
-    from diffusers import AutoencoderKL
-
+    integrity.check_free(Path(output).absolute())
     config = _transformer_config(bundle.locate(base))
     sharing = sharing_of(read(released), config, alpha)
-    vae = None if rgba_vae is None else AutoencoderKL.from_pretrained(rgba_vae, use_safetensors=True, local_files_only=True)
-    if vae is not None and vae.config.in_channels != 4:
-        raise BadInput("rgba_vae", rgba_vae, f"has {vae.config.in_channels} channels", "give the VAE with four")
+    vae = None if rgba_vae is None else _rgba_vae(rgba_vae)
     facts = {"converted": {"format": "BFS_Release", "sha256": integrity.sha256_file(Path(released)), "rank": sharing.config["rank"]}}
     return bundle.save_model(SimpleNamespace(sharing=sharing, rgba_vae=vae), Path(output).absolute(), bundle.root_of(base), facts)
+
+
+def _rgba_vae(folder: str | Path) -> Any:
+    from diffusers import AutoencoderKL
+
+    try:
+        vae = AutoencoderKL.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise BadInput("rgba_vae", folder, f"is not readable ({' '.join(str(error).split())[:120]})", "give a VAE's folder") from None
+    if vae.config.in_channels != 4:
+        raise BadInput("rgba_vae", folder, f"has {vae.config.in_channels} channels", "give the VAE with four")
+    return vae
 
 
 def read(path: str | Path) -> dict[str, Tensor]:
@@ -105,6 +114,10 @@ def _by_block(state: dict[str, Tensor], num_double: int) -> Weights:
         if not match["kind"].startswith("single") and number >= num_double:
             raise BadInput("released", key, f"is of a block that this base, with {num_double}, does not have", "give the right base")
         name = "mixer" if match["projection"] is None else f"{match['projection']}.{match['matrix']}.{match['branch']}"
+        if tensor.ndim != 2 or not tensor.isfinite().all():
+            raise BadInput("released", key, "is not a matrix of finite numbers", "give another copy of the file")
+        if (number, name) in weights:
+            raise BadInput("released", key, "is given twice, under two prefixes", "give one model's weights")
         weights[number, name] = tensor.float()
     return weights
 

@@ -25,11 +25,16 @@ OnStep = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A picture that the scene names: RGB or RGBA, the file's name, and the sha256 of its bytes."""
+    """A picture that the scene names: RGB or RGBA, where it was read, and the sha256 of its bytes."""
 
     image: Image.Image
-    file: str
+    path: Path
     sha256: str
+
+    @property
+    def file(self) -> str:
+        """The file's name, which says nothing about the machine."""
+        return self.path.name
 
     @property
     def facts(self) -> dict[str, str]:
@@ -78,6 +83,11 @@ class Scene:
 
         return read(Path(path))
 
+    @property
+    def pictures(self) -> list[Picture]:
+        """All pictures that the scene names."""
+        return [self.background, *(p for layer in self.layers for p in (layer.reference, layer.image) if p is not None)]
+
     def draw(
         self, pipe: Any, *, model: Mapping[str, Any] | str | None = None, split: bool = False, on_step: OnStep | None = None
     ) -> LayerStack:
@@ -86,8 +96,10 @@ class Scene:
         Args:
             pipe: a `BFSPipeline`, or what is called like one; model: what a document records of it, by default its source.
             split: object and effects as two layers each, also where the scene does not ask for it.
-        Raises: what the pipeline raises.
+        Raises: `BadInput` for a layer that cannot be split, before anything is drawn; what the pipeline raises.
         """
+        for layer in self.layers:
+            _check_split(layer, split)
         stack = LayerStack.new(self.background.image)
         for layer in self.layers:
             _put(stack, len(stack), layer, pipe, model, split, on_step)
@@ -118,10 +130,17 @@ class Scene:
         if not found:
             raise BadInput("redraw", name, "is not a layer of the document", f"it has {_listed([layer.name for layer in stack])}")
         split = split or any(stack.layers[position].part is not None for position in found)
+        _check_split(wanted, split)
         kept = [layer for layer in stack if layer.id not in wanted.ids]
         new = LayerStack(stack.width, stack.height, kept)
         _put(new, found[0], wanted, pipe, model, split, on_step, seed)
         return new
+
+
+def _check_split(layer: SceneLayer, split: bool) -> None:
+    if split and layer.image is None and layer.blend_mode != "normal":
+        rule = f"cannot be had of {layer.name}, which blends in mode {layer.blend_mode}"
+        raise BadInput("split_effects", "true", rule, "use normal, or leave it whole")
 
 
 def _put(

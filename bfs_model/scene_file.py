@@ -18,7 +18,7 @@ from bfs_model.blending import BLEND_MODES
 from bfs_model.boxes import Box
 from bfs_model.errors import BadInput
 from bfs_model.images import read_image
-from bfs_model.layers import NAME_LENGTH, printable
+from bfs_model.layers import MAX_OFFSET, NAME_LENGTH, encodable, printable
 from bfs_model.scene import Picture, Scene, SceneLayer
 
 MAX_LAYERS = 200
@@ -87,8 +87,8 @@ def _given(entry: dict[str, Any], place: str, folder: Path) -> SceneLayer:
     _known_keys(entry, _GIVEN_KEYS, f"{place}.", dict.fromkeys(_DRAWN_KEYS, not_drawn))
     image = _picture(entry["image"], f"{place}.image", folder)
     position = entry.get("position", [0, 0])
-    if not (isinstance(position, list) and len(position) == 2 and all(type(n) is int and abs(n) < 2**31 for n in position)):
-        raise BadInput(f"{place}.position", _shown(position), "is not two whole numbers", "give [x, y] of its top left corner in pixels")
+    if not (isinstance(position, list) and len(position) == 2 and all(type(n) is int and abs(n) <= MAX_OFFSET for n in position)):
+        raise BadInput(f"{place}.position", _shown(position), "is not two whole numbers of pixels", "give [x, y] of its top left corner")
     return SceneLayer(
         name=_name(entry, place, Path(image.file).stem), image=image, position=(position[0], position[1]), **_look(entry, place)
     )
@@ -108,10 +108,11 @@ def _look(entry: Mapping[str, Any], place: str) -> dict[str, Any]:
 
 def _name(entry: Mapping[str, Any], place: str, default: str) -> str:
     name = printable(_text(entry, "name", place) if "name" in entry else default)
-    if not name or len(name) > NAME_LENGTH - 10:  # room for the ids of its parts
-        if "name" not in entry and name:
-            return name[: NAME_LENGTH - 10]
-        raise BadInput(f"{place}.name", _shown(name), f"is not a name of 1 to {NAME_LENGTH - 10} characters", "choose another one")
+    room = NAME_LENGTH - 10  # for the ids of its parts
+    if "name" not in entry:
+        name = name[:room].rstrip()
+    if not 1 <= len(name) <= room:
+        raise BadInput(f"{place}.name", _shown(name), f"is not a name of 1 to {room} characters", "choose another one")
     return name
 
 
@@ -119,6 +120,8 @@ def _text(entry: Mapping[str, Any], key: str, place: str) -> str:
     value = entry.get(key, "")
     if not isinstance(value, str):
         raise BadInput(f"{place}.{key}", _shown(value), "is not text", 'write it in quotes: "…"')
+    if encodable(value) != value:
+        raise BadInput(f"{place}.{key}", ascii(value), "holds half a character (a lone surrogate)", "write it anew")
     return value
 
 
@@ -141,7 +144,7 @@ def _picture(value: Any, key: str, folder: Path) -> Picture:
         raise BadInput(key, _shown(value), "is not the path of a picture", "write it relative to the scene file")
     path = folder / value
     image = read_image(path, key=key)
-    return Picture(image.pil(), Path(value).name, hashlib.sha256(path.read_bytes()).hexdigest())
+    return Picture(image.pil(), path, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def _parsed(path: Path) -> dict[str, Any]:

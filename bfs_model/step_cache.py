@@ -125,23 +125,33 @@ class StepCaching:
             _install(transformer, enabled)
 
     def _velocity(
-        self, x: Tensor, condition: Tensor, sigma: Tensor, prompt_embeds: Tensor, pooled_embeds: Tensor, *shared: Any, pass_name: str = ""
+        self,
+        x: Tensor,
+        condition: Tensor,
+        sigma: Tensor,
+        prompt_embeds: Tensor,
+        pooled_embeds: Tensor,
+        img_ids: Tensor,
+        guidance: float,
+        text_bias: Tensor | None = None,
+        pass_name: str = "",
     ) -> Tensor:
-        """The dual branch (see `DualBranch.forward`), in the cache context of each image; `shared` holds for all.
+        """The dual branch (see `DualBranch.forward`), in the cache context of each image.
 
         A step of several passes gives each a `pass_name`, so that none reuses what another has computed.
         """
-        dual, per_image = self.dual_branch, (condition, sigma, prompt_embeds, pooled_embeds)
+        dual, per_image, shared = self.dual_branch, (condition, sigma, prompt_embeds, pooled_embeds), (img_ids, guidance)
         transformer, batch = dual.transformer, len(condition)
         if not transformer.is_cache_enabled:
-            return dual(x, *per_image, *shared)
+            return dual(x, *per_image, *shared, text_bias)
         if batch == 1 or isinstance(transformer._cache_config, TaylorSeerCacheConfig):
             with transformer.cache_context(f"{pass_name}all"):
-                return dual(x, *per_image, *shared)
+                return dual(x, *per_image, *shared, text_bias)
         pairs = []
         for i in range(batch):
             with transformer.cache_context(f"{pass_name}image {i}"):
-                pairs.append(dual(x[i::batch], *(t[i : i + 1] for t in per_image), *shared))
+                bias = None if text_bias is None else text_bias[i : i + 1]
+                pairs.append(dual(x[i::batch], *(t[i : i + 1] for t in per_image), *shared, bias))
         return torch.cat([p[:1] for p in pairs] + [p[1:] for p in pairs])
 
 

@@ -28,6 +28,12 @@ def save(stack: LayerStack, path: Path | str) -> Path:
     return write_whole(path, encode(stack, suffix))
 
 
+def check_size(path: Path | str, width: int, height: int) -> None:
+    """Refuse, before anything is drawn, a canvas that the format of `path` cannot hold. Raises `BadInput`."""
+    if Path(path).suffix.lower() == ".psd":
+        psd.check_size(width, height)
+
+
 def save_layer(stack: LayerStack, layer: Layer, path: Path | str) -> Path:
     """Write one layer alone as an RGBA .png on the whole canvas, with its prompt, seed, model and box inside."""
     if Path(path).suffix.lower() != ".png":

@@ -14,7 +14,7 @@ from bfs_model.layers import Layer, LayerStack
 FORMAT, VERSION = "bfs-document", 1
 ORDER = "from bottom to top: the first layer is at the back"
 MAX_JSON_BYTES = 4 * 2**20
-MAX_LAYERS = 256
+MAX_LAYERS = 512
 
 _CURE = "export the document again, or open another copy"
 

@@ -53,7 +53,7 @@ def read(data: bytes, reading: m.Reading) -> LayerStack:
     width, height = _integer(root, "w", reading), _integer(root, "h", reading)
     reading.check_canvas(width, height)
     elements = list(reversed(_flat_layers(root.find("stack"), reading)))
-    if not 0 < len(elements) <= m.MAX_LAYERS:
+    if len(elements) > m.MAX_LAYERS or not (elements or MANIFEST in archive):
         raise reading.bad(f"has {len(elements)} layers; 1 to {m.MAX_LAYERS} are allowed")
     described = m.loads(archive.read(MANIFEST), reading)["layers"] if MANIFEST in archive else []
     known = {m.typed(entry, "file", str, reading): entry for entry in described}

@@ -27,9 +27,7 @@ def write(stack: LayerStack) -> bytes:
     from psd_tools.constants import BlendMode, Compression, Resource, Tag
     from psd_tools.psd.image_resources import ImageResource
 
-    if max(stack.width, stack.height) > MAX_SIDE:
-        size = f"{stack.width}x{stack.height}"
-        raise BadInput("output", size, f"is more than {MAX_SIDE} pixels a side, the limit of PSD", "write an .ora or .zip")
+    check_size(stack.width, stack.height)
     modes = {"normal": BlendMode.NORMAL, "multiply": BlendMode.MULTIPLY, "screen": BlendMode.SCREEN}
     document = psd_tools.PSDImage.new("RGB", (stack.width, stack.height), color=255, compression=Compression.RLE)
     for number, (group, members) in enumerate(m.groups(stack), start=len(stack) + 1):
@@ -58,6 +56,13 @@ def write(stack: LayerStack) -> bytes:
     out = io.BytesIO()
     record.write(out)
     return out.getvalue()
+
+
+def check_size(width: int, height: int) -> None:
+    """Raises `BadInput` for a canvas that a PSD cannot hold."""
+    if max(width, height) > MAX_SIDE:
+        rule = f"is more than {MAX_SIDE} pixels a side, the limit of PSD"
+        raise BadInput("output", f"{width}x{height}", rule, "write an .ora or .zip")
 
 
 def read(data: bytes, reading: m.Reading) -> LayerStack:

@@ -5,12 +5,12 @@ import struct
 import zipfile
 from collections.abc import Iterable
 
-from bfs_model.documents.manifest import Reading
+from bfs_model.documents.manifest import MAX_JSON_BYTES, Reading
 
 MAX_ENTRIES = 1000
 MAX_DIRECTORY_BYTES = 2**20
 MAX_TOTAL_BYTES = 2**30
-MAX_RATIO = 200
+MAX_RATIO = 200  # of what is larger than a manifest may be: repetitive prompts compress better
 
 _END, _END_64 = b"PK\x05\x06", b"PK\x06\x07"
 _END_BYTES, _COMMENT_BYTES = 22, 65535
@@ -54,7 +54,7 @@ class Unpacker:
             raise self._reading.bad(f"lacks its entry {name!r}")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise self._reading.bad(f"holds {name!r} in a compression that is not allowed")
-        if info.file_size > self._left or info.file_size > 4096 + MAX_RATIO * info.compress_size:
+        if info.file_size > min(self._left, max(MAX_JSON_BYTES, MAX_RATIO * info.compress_size)):
             raise self._reading.bad(f"holds {name!r}, which unpacks to {info.file_size:,} bytes", "this looks like a zip bomb")
         self._left -= info.file_size
         try:

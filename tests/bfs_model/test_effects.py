@@ -109,6 +109,16 @@ def test_what_lies_outside_the_box_is_an_effect() -> None:
     assert not thing[37:, :, 3].any() and (effects[38:44, 16:28] == [220, 60, 40, 255]).all()
 
 
+def test_specks_do_not_hide_the_object() -> None:
+    """However many come first: the object is the largest piece."""
+    rgba = np.zeros((80, 200, 4), np.uint8)
+    rgba[1:31:2, 1:199:2] = [220, 60, 40, 255]
+    rgba[40:70, 80:120] = [40, 60, 220, 255]
+    effects, thing = split(rgba)
+    assert (thing[42:68, 82:118, 3] == 255).all() and not thing[:35, :, 3].any()
+    assert np.array_equal(effects[:35], rgba[:35])
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 700), (700, 1)])
 def test_any_shape_and_nothing_at_all(size: tuple[int, int]) -> None:
     """Layers of one pixel's width, larger than the working size, clear or full."""
@@ -135,6 +145,22 @@ class TestInAStack:
             assert (layer.prompt, layer.seed, layer.model, layer.box, layer.opacity) == ("a ball", 3, {"name": "tiny"}, BOX, 1)
         assert np.abs(np.asarray(stack.flatten()).astype(int) - before).max() <= 1
         assert thing.width < effects.width
+
+    def test_the_parts_of_long_names_stay_two(self) -> None:
+        """Names and ids that fill all the room are cut before what tells the parts apart."""
+        stack = LayerStack(56, 48)
+        effects, thing = stack.split_effects(stack.add(soft_disc(), "n" * 400, id="i" * 400).id)
+        assert effects.name.endswith("n (effects)") and thing.name.endswith("n (object)")
+        assert [effects.id[-8:], thing.id[-7:]] == ["-effects", "-object"]
+
+    def test_a_layer_is_not_lost_when_the_id_of_a_part_is_taken(self) -> None:
+        """The stack stays as it was."""
+        stack = LayerStack(56, 48)
+        stack.add(soft_disc(), id="ball")
+        stack.add(soft_disc(), id="ball-object")
+        with pytest.raises(BadInput, match="is the id of another layer"):
+            stack.split_effects("ball")
+        assert [layer.id for layer in stack] == ["ball", "ball-object"]
 
     @pytest.mark.parametrize("facts", [{"role": "background"}, {"blend_mode": "multiply"}, {"part": "object"}], ids=str)
     def test_what_cannot_be_split_says_why(self, facts: dict[str, str]) -> None:

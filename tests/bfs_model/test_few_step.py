@@ -54,9 +54,13 @@ def test_a_foreign_lora_changes_nothing(pipe: BFSPipeline, tmp_path: Path) -> No
     wide = {name: torch.zeros(3, 7) if name.endswith("A.weight") else value for name, value in state.items()}
     other = {"transformer.nowhere.lora_A.weight": torch.zeros(3, 7)}
     before = [p.clone() for p in pipe.transformer.parameters()]
-    for name, content in (("wide", wide), ("other", other), ("empty", {})):
+    half = {name: value for name, value in state.items() if name.endswith("A.weight")}
+    ranks = {name: value[:1].contiguous() if name.endswith("A.weight") else value for name, value in state.items()}
+    flat = {name: value.flatten() for name, value in state.items()}
+    contents = {"wide": wide, "other": other, "empty": {}, "half": half, "ranks": ranks, "flat": flat}
+    for name, content in contents.items():
         save_file(content, tmp_path / name)
-        with pytest.raises(BadInput, match="does not fit|no weights"):
+        with pytest.raises(BadInput, match="does not fit|no weights|half a pair, or two ranks"):
             pipe.merge_few_step_lora(tmp_path / name)
     with pytest.raises(BadInput, match="cannot be read"):
         pipe.merge_few_step_lora(tmp_path / "missing")

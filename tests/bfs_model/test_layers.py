@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from bfs_model import documents
 from bfs_model import layers as layers_module
 from bfs_model.blending import blend
 from bfs_model.boxes import Box
@@ -46,6 +47,12 @@ IMPOSSIBLE: dict[str, tuple[str, Callable[[LayerStack], object]]] = {
     "object as parameter": ("parameters", lambda s: s.add(solid(1), parameters={"a": object()})),
     "infinity as parameter": ("parameters", lambda s: s.add(solid(1), parameters={"a": float("inf")})),
     "model not JSON": ("model", lambda s: s.add(solid(1), model={"a": {1, 2}})),
+    "seed of 1.5": ("seed", lambda s: s.add(solid(1), seed=1.5)),
+    "x of 1.5": ("x", lambda s: s.update("background", x=1.5)),
+    "y beyond any file": ("y", lambda s: s.add(solid(1), y=2**31)),
+    "visible by number": ("visible", lambda s: s.add(solid(1), visible=1)),
+    "opacity in words": ("opacity", lambda s: s.add(solid(1), opacity="half")),
+    "16-bit pixels": ("layer", lambda s: s.add(np.zeros((2, 2, 4), np.uint16))),
     "no canvas": ("size", lambda s: LayerStack(0, 5)),
 }
 
@@ -197,6 +204,17 @@ class TestLayers:
         assert layer.box == Box(0, 0, 2, 2)
         assert layer.model == {"name": "tiny"}
         assert layer.parameters == {"steps": 4, "size": [1, 2]}
+
+    def test_numbers_of_numpy_become_plain(self) -> None:
+        """They travel into every file, and floats from 0 to 1 are pixels too."""
+        stack = LayerStack.new(BACKGROUND / 255)
+        assert np.array_equal(stack["background"].rgba[..., :3], BACKGROUND)
+        facts = {"x": np.int64(3), "seed": np.uint32(7), "opacity": np.float32(0.5), "visible": np.True_}
+        layer = stack.add(solid(9), **facts)
+        assert (type(layer.x), type(layer.seed), type(layer.opacity), type(layer.visible)) == (int, int, float, bool)
+        for suffix in (".zip", ".ora", ".psd"):
+            back = documents.decode(documents.encode(stack, suffix))["layer-1"]
+            assert (back.x, back.seed, back.opacity, back.visible) == (3, 7, 0.5, True)
 
     def test_scaling(self) -> None:
         """Premultiplied: no dark edge, corner kept."""

@@ -115,6 +115,14 @@ def bundle_box() -> Any:
         ({"num_inference_steps": 0}, "steps=0"),
         ({"background": b"GIF89a"}, "background="),
         ({"prompt": [1]}, "is not text"),
+        ({"box": []}, "is not a box"),
+        ({"prompt": "half \ud83d"}, "holds half a character"),
+        ({"background": np.zeros((9, 9, 3), np.uint16)}, r"background=<uint16 array of shape \[9, 9, 3\]> is of a kind"),
+        ({"background": np.full((9, 9, 3), 255.0)}, "holds numbers outside 0 to 1"),
+        ({"background": np.full((9, 9, 3), np.nan)}, "holds numbers outside 0 to 1"),
+        ({"background": np.zeros((9, 9, 2), np.uint8)}, "has not the shape of a picture"),
+        ({"composite": Image.new("RGB", (70, 53))}, "composite=70x53 does not fit the background, 71x53"),
+        ({"seed": 1.5}, "is not a whole number"),
         ({"seed": [1, 2]}, "are not 1 seeds"),
         ({"output_type": "jpeg"}, "output_type=jpeg"),
     ],
@@ -125,6 +133,30 @@ def test_bad_input_is_one_clear_line(pipe: BFSPipeline, background: Image.Image,
     with pytest.raises(BadInput, match=message) as caught:
         pipe(**arguments)
     assert "\n" not in str(caught.value)
+
+
+def test_arrays_of_every_kind_are_one_picture(pipe: BFSPipeline) -> None:
+    """Grey, RGB and RGBA, bytes and floats, of equal colours draw equal layers; what is clear is seen over white."""
+    grey = np.random.default_rng(2).integers(0, 256, (53, 71), np.uint8)
+    rgb = np.repeat(grey[..., None], 3, axis=2)
+    clear = np.dstack([np.zeros_like(rgb), np.zeros_like(grey)])
+    kinds = [grey, grey[..., None], rgb, rgb / np.float32(255), np.dstack([rgb, np.full_like(grey, 255)])]
+    layers = [pipe(kind, BOX, "x", seed=np.int64(1), num_inference_steps=2).foregrounds[0] for kind in kinds]
+    assert all(np.array_equal(layer, layers[0]) for layer in layers)
+    for empty in (clear, clear.astype(np.float32)):
+        out = pipe(empty, BOX, "x", seed=1, num_inference_steps=2)
+        assert out.composites[0].getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_a_folder_of_somebody_else_is_left_alone(pipe: BFSPipeline, tmp_path: Path) -> None:
+    """Neither a directory that holds other things nor a file is replaced, and nothing is left beside it."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    for taken, said in (("photos", "was not written by BFS"), ("file", "is a file")):
+        with pytest.raises(BadInput, match=said):
+            pipe.save_pretrained(tmp_path / taken)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "photos"]
 
 
 def test_save_and_load_round_trip(pipe: BFSPipeline, background: Image.Image, tmp_path: Path) -> None:

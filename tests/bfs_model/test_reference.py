@@ -93,6 +93,17 @@ def test_a_batch_equals_single_calls(pipe: BFSPipeline) -> None:
     assert (alone[0] - alone[1]).abs().max() > 1e-3
 
 
+def test_in_a_batch_each_image_decides_whether_its_text_counts(pipe: BFSPipeline) -> None:
+    """One image with a prompt and one without give what two calls give: the empty text of the one is not read."""
+    prompts = ["a cube", ""]
+    for cache in ("none", "first_block"):
+        given = {"reference": [picture()] * 2, "seed": [3, 3], "num_inference_steps": 2, "step_cache": cache}
+        both = pipe(BACKGROUND, BOX, prompts, output_type="latent", **given).foregrounds
+        for together, prompt in zip(both, prompts, strict=True):
+            torch.testing.assert_close(together, drawn(pipe, prompt, reference=picture(), step_cache=cache), atol=1e-5, rtol=1e-4)
+    assert (drawn(pipe, reference=picture()) - drawn(pipe, reference=picture(), text_weight=1)).abs().max() > 1e-3
+
+
 def test_a_reference_replaces_the_text_unless_there_is_a_prompt(pipe: BFSPipeline) -> None:
     """Without a prompt only the picture's tokens are read; with one, both; a weight of 0 leaves either out."""
     seen = []
@@ -102,12 +113,13 @@ def test_a_reference_replaces_the_text_unless_there_is_a_prompt(pipe: BFSPipelin
         (["a cube"], reference.Balance(text=0)),
         (["a cube"], reference.Balance(image=0)),
         (["a cube"], reference.Balance(text=2, image=0.5, num_tokens=9)),
+        (["a cube"], reference.Balance(image=1e39)),
     ):
         found = reference.conditions(pipe, prompts, [picture()], balance)
         seen.append((found.tokens.shape[1], None if found.bias is None else [round(float(b), 3) for b in found.bias.unique()]))
-    counts = [NUM_IMAGE, NUM_TEXT + NUM_IMAGE, NUM_IMAGE, NUM_TEXT, NUM_TEXT + 9]
+    counts = [NUM_IMAGE, NUM_TEXT + NUM_IMAGE, NUM_IMAGE, NUM_TEXT, NUM_TEXT + 9, NUM_TEXT + NUM_IMAGE]
     assert [count for count, _ in seen] == counts
-    assert [bias for _, bias in seen] == [None, None, None, None, [-0.693, 0.693]]
+    assert [bias for _, bias in seen] == [None, None, None, None, [-0.693, 0.693], [0.0, 89.801]]
     text_only = pipe(BACKGROUND, BOX, "a cube", seed=3, num_inference_steps=2, output_type="latent").foregrounds[0]
     assert torch.equal(drawn(pipe, "a cube", reference=picture(), image_weight=0), text_only)
 

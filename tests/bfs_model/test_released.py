@@ -145,6 +145,12 @@ def test_their_rgba_vae_comes_along(base: Path, tmp_path: Path) -> None:
     assert (manifest.parent / "rgba_vae" / "config.json").exists()
     with pytest.raises(BadInput, match="has 3 channels"):
         released.convert(tmp_path / "trained.safetensors", str(base), tmp_path / "other", rgba_vae=base / "vae")
+    with pytest.raises(BadInput, match=r"rgba_vae=.* is not readable"):
+        released.convert(tmp_path / "trained.safetensors", str(base), tmp_path / "other", rgba_vae=tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(BadInput, match="is a file"):
+        released.convert(tmp_path / "trained.safetensors", str(base), tmp_path / "file")
+    assert not list(tmp_path.glob(".*.partial"))
 
 
 @pytest.mark.parametrize(
@@ -156,8 +162,11 @@ def test_their_rgba_vae_comes_along(base: Path, tmp_path: Path) -> None:
         (lambda s: s | {"single_transformer_blocks.2.conv1n.weight": torch.zeros(32, 32)}, "names mixer of block 3, which the base"),
         (lambda s: s | {"transformer_blocks.1.conv1n.weight": torch.zeros(32, 32)}, "is of a block that this base, with 1, does not have"),
         (lambda s: {k: v for k, v in s.items() if "conv1n" in k}, "hold no LoRA of attn1n"),
+        (lambda s: {k: torch.tensor(1.0) for k in s}, "is not a matrix of finite numbers"),
+        (lambda s: {k: v / 0 for k, v in s.items()}, "is not a matrix of finite numbers"),
+        (lambda s: s | {f"other.{k}": v for k, v in s.items()}, "is given twice, under two prefixes"),
     ],
-    ids=["unknown", "missing", "shape", "too many single", "too many double", "no lora"],
+    ids=["unknown", "missing", "shape", "too many single", "too many double", "no lora", "scalars", "not finite", "twice"],
 )
 def test_other_weights_are_refused(change: Any, message: str) -> None:
     """The first key that does not fit is named."""

@@ -141,6 +141,33 @@ def test_split_layers_stay_split_when_redrawn(folder: Path) -> None:
     assert [layer.part for layer in scene.draw(Painter(), split=True)] == [None, "effects", "object", "effects", "object"]
 
 
+def test_a_layer_of_a_long_or_odd_prompt_is_found_again(folder: Path) -> None:
+    """Its name, cut where a space stands, is its id in the document."""
+    scene = Scene.open(write(folder, [{"box": [4, 5, 20, 22], "prompt": "a \n" + "x" * 237 + " ball", "split_effects": True}]))
+    stack = scene.draw(Painter())
+    assert [layer.id for layer in stack][1:] == [f"{scene.layers[0].name}-{part}" for part in ("effects", "object")]
+    redrawn = scene.redraw(stack, scene.layers[0].name, Painter(), seed=5)
+    assert [layer.seed for layer in redrawn] == [None, 5, 5]
+
+
+def test_what_cannot_be_split_is_said_before_anything_is_drawn(folder: Path) -> None:
+    """The split may be asked for when drawing, for all layers at once."""
+    painter = Painter()
+    scene = Scene.open(write(folder, [LAYERS[0], LAYERS[0] | {"name": "b", "blend_mode": "multiply"}]))
+    with pytest.raises(BadInput, match="cannot be had of b, which blends in mode multiply"):
+        scene.draw(painter, split=True)
+    assert not painter.calls
+    assert len(scene.draw(painter)) == 3
+
+
+def test_a_full_scene_in_parts_can_be_saved_and_read(folder: Path) -> None:
+    """As many layers as a scene may have, each in two; and prompts that compress as well as a zip bomb."""
+    layers = [{"box": [4, 5, 8, 9], "prompt": "red " * 50, "name": f"{n}", "split_effects": True} for n in range(200)]
+    stack = Scene.open(write(folder, layers)).draw(Painter())
+    for suffix in (".zip", ".ora"):
+        assert len(documents.decode(documents.encode(stack, suffix))) == 401
+
+
 def test_a_reference_is_handed_on(folder: Path) -> None:
     """With or without a prompt; the document says which picture it was."""
     painter = Painter()

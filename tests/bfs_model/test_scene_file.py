@@ -37,6 +37,8 @@ def complaint(folder: Path, scene: Any) -> BadInput:
         ({"box": [9, 1, 1, 9]}, "layers[1].box", "is empty or reversed"),
         ({"box": [1, 2, 3]}, "layers[1].box", "is not a box"),
         ({"box": None}, "layers[1].box", "is not a box"),
+        ({"box": [1, 1, 9, float("inf")]}, "layers[1].box", "is not a box"),
+        ({"prompt": "half \ud83d"}, "layers[1].prompt", "holds half a character"),
         ({"promt": "x"}, "layers[1].promt", "did you mean prompt?"),
         ({"xyz": "x"}, "layers[1].xyz", "use one of name, opacity"),
         ({"prompt": "  "}, "layers[1].prompt", "is empty"),
@@ -74,6 +76,7 @@ def test_a_drawn_layer(folder: Path, change: dict[str, Any], key: str, said: str
         (GIVEN | {"image": "../"}, "layers[0].image", "is not a file"),
         (GIVEN | {"image": 7}, "layers[0].image", "is not the path"),
         (GIVEN | {"position": [1.5, 2]}, "layers[0].position", "two whole numbers"),
+        (GIVEN | {"position": [1, 2**31]}, "layers[0].position", "two whole numbers"),
         (GIVEN | {"position": [1]}, "layers[0].position", "two whole numbers"),
         (GIVEN | {"prompt": "x"}, "layers[0].prompt", "is not drawn"),
         (GIVEN | {"imag": "x"}, "layers[0].imag", "did you mean image?"),
@@ -126,4 +129,4 @@ def test_names_default_to_prompt_or_file(folder: Path) -> None:
         )
     )
     layers = Scene.open(folder / "scene.json").layers
-    assert [len(layers[0].name), layers[1].name, layers[2].name] == [240, "room", "é"]
+    assert [len(layers[0].name), layers[1].name, layers[2].name] == [239, "room", "é"]

@@ -32,6 +32,7 @@ def document(
     as_json: AsJson = False,
 ) -> None:
     """Draw the layers of a scene, each onto the picture of those below it. --seed is for --redraw; a scene has its own."""
+    from bfs_model import documents
     from bfs_model.errors import BadInput
     from bfs_model.layers import LayerStack
     from bfs_model.scene import Scene
@@ -42,6 +43,8 @@ def document(
             raise BadInput(key, value, "is for --redraw only", "leave it out" if key == "from" else "write it into the scene")
     check_outputs(output, None, scene)
     described = Scene.open(scene)
+    check_outputs(output, None, *(picture.path for picture in described.pictures))
+    documents.check_size(output, *described.background.image.size)
     before = None if redraw is None else LayerStack.open(output if source is None else source)
     started = time.monotonic()
     stack, facts = _drawn(described, before, redraw, model, seed, split_effects)

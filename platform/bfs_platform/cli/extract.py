@@ -42,6 +42,7 @@ def extract(
     """Take an object, with its shadow and reflection, out of a finished picture as a layer over the known background."""
     from PIL import Image
 
+    from bfs_model import documents
     from bfs_model.boxes import Box
     from bfs_model.images import read_image
     from bfs_platform.cli.drawing import Task, draw
@@ -50,6 +51,7 @@ def extract(
     check_outputs(output, None, composite, background, split=split_effects)
     finished = Image.fromarray(read_image(composite, key="composite").over_white())
     empty = read_image(background, key="background").pil()
+    documents.check_size(output, empty.width, empty.height)
     area = Box.of(box).within(empty.width, empty.height) if box is not None else None
     area = _area(finished, empty, area)
     started = time.monotonic()

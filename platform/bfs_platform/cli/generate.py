@@ -54,14 +54,17 @@ def generate(
     as_json: AsJson = False,
 ) -> None:
     """Draw one layer into a box of a background: the object with its shadow and reflection."""
+    from bfs_model import documents
     from bfs_model.boxes import Box
     from bfs_model.errors import BadInput
     from bfs_model.images import read_image
     from bfs_platform.cli.drawing import Task, draw
     from bfs_platform.cli.results import canvas, check_outputs, summary_text
 
-    check_outputs(output, composite, background, split=split_effects)
+    inputs = [path for path in (background, reference, reference_mask) if path is not None]
+    check_outputs(output, composite, *inputs, split=split_effects)
     picture = read_image(background, key="background").pil()
+    documents.check_size(output, picture.width, picture.height)
     area = Box.of(box).within(picture.width, picture.height)
     shown = Shown(reference, reference_mask, image_weight, text_weight, reference_tokens)
     shown.check(prompt, url)

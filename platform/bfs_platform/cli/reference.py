@@ -30,7 +30,10 @@ class Shown:
     def check(self, prompt: str, url: str | None) -> None:
         """Raises `BadInput` when there is neither prompt nor reference, or what the way over a service cannot take."""
         from bfs_model.errors import BadInput
+        from bfs_model.layers import encodable
 
+        if prompt != encodable(prompt):
+            raise BadInput("prompt", ascii(prompt), "holds bytes that are not UTF-8", "write it in UTF-8")
         if self.reference is None and not prompt.strip():
             raise BadInput("prompt", repr(prompt), "is empty", "describe the object in words, or show it with --reference")
         if self.reference is None and self != Shown():

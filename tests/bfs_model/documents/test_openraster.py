@@ -107,7 +107,7 @@ LAYER = '<layer name="n" src="data/red.png"/>'
         (image_xml('<layer src="data/red.png" opacity="much"/>'), "opacity is 'much'"),
         (image_xml('<layer src="data/red.png" opacity="7"/>'), "opacity is not between"),
         (image_xml(""), "has 0 layers"),
-        (image_xml(LAYER * 300), "has 300 layers"),
+        (image_xml(LAYER * 600), "has 600 layers"),
         (image_xml(LAYER).replace('w="7"', 'w="70000"').replace('h="5"', 'h="70000"'), "70000x70000"),
         (image_xml(LAYER).replace('w="7"', ""), "w is None"),
         (image_xml(LAYER).replace("<stack>", "<stack"), "not XML"),

@@ -87,6 +87,17 @@ def test_bad_scenes_are_one_line_and_write_nothing(bfs, room, tmp_path, layers, 
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize("name", ["room.png", "thing.png"])
+def test_a_picture_of_the_scene_is_never_overwritten(bfs, room, tmp_path, name) -> None:
+    """Neither the background nor a layer's reference."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "thing.png")
+    scene = _scene(room, [LAYERS[0] | {"reference": "thing.png"}])
+    before = (tmp_path / name).read_bytes()
+    result = bfs("document", scene, "--output", tmp_path / name, "--model", "fake")
+    assert result.exit_code == 2 and "is an input as well" in result.stderr
+    assert (tmp_path / name).read_bytes() == before
+
+
 class TestSplitEffects:
     """Object and effects apart."""
 

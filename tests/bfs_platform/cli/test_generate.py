@@ -91,6 +91,10 @@ def test_an_existing_file_is_replaced_whole(bfs, room, tmp_path) -> None:
         ({"--output": "{tmp}/layer.gif"}, "has a suffix that is not known"),
         ({"--output": "{tmp}/nowhere/layer.png"}, "lies in a folder that does not exist"),
         ({"--output": "{tmp}/room.png"}, "is an input as well"),
+        ({"--reference": "{tmp}/thing.png", "--output": "{tmp}/thing.png"}, "output={tmp}/thing.png is an input as well"),
+        ({"--reference": "{tmp}/room.png", "--reference-mask": "{tmp}/m.png", "--composite": "{tmp}/m.png"}, "m.png is an input as well"),
+        ({"--background": "{tmp}/wide.png", "--output": "{tmp}/wide.psd"}, "30001x1 is more than 30000 pixels a side"),
+        ({"--prompt": "half \udc80"}, "holds bytes that are not UTF-8"),
         ({"--composite": "{tmp}/layer.png"}, "is the output as well"),
         ({"--composite": "{tmp}/flat.psd"}, "has a suffix that is not known"),
         ({"--model": "{tmp}/no-model"}, "is not a folder"),
@@ -102,13 +106,14 @@ def test_an_existing_file_is_replaced_whole(bfs, room, tmp_path) -> None:
 def test_bad_input_is_one_line_and_writes_nothing(bfs, room, tmp_path, changes, said) -> None:
     """Whatever the user can correct: exit code 2, one line on stderr that names it, no file."""
     (tmp_path / "broken.png").write_bytes(room.read_bytes()[:100])
+    Image.new("L", (30_001, 1)).save(tmp_path / "wide.png")
     options = {"--background": str(room), "--box": BOX, "--prompt": "x", "--output": f"{tmp_path}/layer.png", "--model": "fake"} | changes
     before = {p: p.read_bytes() for p in tmp_path.iterdir()}
     result = bfs("generate", *(part.replace("{tmp}", str(tmp_path)) for pair in options.items() for part in pair))
     assert result.exit_code == 2
     lines = [line for line in result.stderr.splitlines() if not line.startswith("loading ")]
     assert len(lines) == 1, result.stderr
-    assert said in lines[0]
+    assert said.replace("{tmp}", str(tmp_path)) in lines[0]
     assert result.stdout == ""
     assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
 
