@@ -66,16 +66,16 @@ def save_model(pipe: Any, directory: Path, base: str, body: dict[str, Any]) -> P
             absolute path or a hub id); body: facts of the training.
     Returns: the path of the manifest.
     """
-    staging = integrity.staging_for(directory)
-    for part in TRAINED_PARTS:
-        module = getattr(pipe, part, None)
-        if module is not None:
-            module.save_pretrained(staging / part, safe_serialization=True)
-    found = read(locate(base))
-    pointer = {"name": str(base), "content_hash": found["content_hash"]}
-    if found["kind"] == foreign.FILL:
-        pointer["licence"] = found["body"]["licence"]
-    return integrity.commit(staging, directory, MODEL, {"base": pointer, **body})
+    with integrity.staged(directory) as staging:
+        for part in TRAINED_PARTS:
+            module = getattr(pipe, part, None)
+            if module is not None:
+                module.save_pretrained(staging / part, safe_serialization=True)
+        found = read(locate(base))
+        pointer = {"name": str(base), "content_hash": found["content_hash"]}
+        if found["kind"] == foreign.FILL:
+            pointer["licence"] = found["body"]["licence"]
+        return integrity.commit(staging, directory, MODEL, {"base": pointer, **body})
 
 
 def root_of(name: str | Path) -> str:

@@ -1,11 +1,13 @@
 """Few-step sampling: a distillation LoRA of Flux (such as FLUX.1-Turbo-Alpha, eight steps) merged into the frozen base."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from bfs_model.arguments import checked_steps
 from bfs_model.errors import BadInput
 
 _PREFIX = "transformer"
@@ -25,8 +27,9 @@ class FewSteps:
 
         Raises: `BadInput` when there is no such file or its weights do not fit the base.
         """
-        if num_steps < 1:
-            raise BadInput("num_steps", num_steps, "is not positive", "8 suits the published LoRA")
+        num_steps = checked_steps(num_steps)
+        if not math.isfinite(scale):
+            raise BadInput("scale", scale, "is not a finite number", "1 is the LoRA as it was trained")
         state = _read(Path(path))
         transformer = self.dual_branch.eject()
         try:

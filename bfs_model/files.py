@@ -21,7 +21,7 @@ def write_whole(path: Path | str, data: bytes, *, key: str = "output") -> Path:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
-    except PermissionError as error:
+    except (PermissionError, FileNotFoundError) as error:  # no such folder any more, or none that holds files, such as /proc
         raise BadInput(key, path, f"cannot be written ({error.strerror})", "choose another place") from None
     finally:
         temporary.unlink(missing_ok=True)
@@ -38,6 +38,8 @@ def writable(path: Path | str, *, key: str = "output") -> Path:
             raise BadInput(key, path, "is not a regular file", "give the path of a file")
         if not target.parent.is_dir():
             raise BadInput(key, path, "lies in a folder that does not exist", f"create {target.parent} first")
+        if not os.access(target.parent, os.W_OK | os.X_OK):
+            raise BadInput(key, path, "lies in a folder that cannot be written", "choose another place")
     except (OSError, RuntimeError) as error:  # a name that is too long, a loop of links
         raise BadInput(key, path, f"is not a usable path ({error})", "choose another one") from None
     except ValueError as error:  # a NUL byte in the path

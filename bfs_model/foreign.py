@@ -46,8 +46,8 @@ def layout(path: Path) -> str | None:
 
 
 def is_hub_id(name: object) -> bool:
-    """Whether `name` reads as OWNER/NAME of a model hub and is no folder here."""
-    return isinstance(name, str) and _HUB_ID.fullmatch(name) is not None and not Path(name).is_dir()
+    """Whether `name` reads as OWNER/NAME of a model hub and not as a folder here, there or mistyped: OWNER is no folder."""
+    return isinstance(name, str) and _HUB_ID.fullmatch(name) is not None and not Path(name).parent.is_dir()
 
 
 def from_hub(name: str, kind: str, accept_flux_licence: bool = False) -> Path:

@@ -179,16 +179,21 @@ def _read_bytes(source: Path | str | bytes | bytearray | BufferedIOBase | Binary
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         try:
+            path = path.expanduser()
             if not path.is_file():  # also keeps devices and pipes out, which never end
                 raise BadInput(key, path, "is not a file" if path.exists() else "does not exist", "give the path of an image")
             if path.stat().st_size > max_bytes:
                 raise BadInput(key, path, too_big, "scale the picture down")
             return path.read_bytes(), str(path)
-        except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
+        except (OSError, ValueError, RuntimeError) as error:  # ValueError: a NUL byte in the path; RuntimeError: ~ of nobody
             if isinstance(error, BadInput):
                 raise
             raise BadInput(key, path, f"cannot be read ({_one_line(error)})", "give the path of an image") from None
+    if not isinstance(source, bytes | bytearray) and not hasattr(source, "read"):
+        raise BadInput(key, f"<{type(source).__name__}>", "is not a picture", "give a path, bytes, a stream, a PIL image or an array")
     data = bytes(source) if isinstance(source, bytes | bytearray) else source.read(max_bytes + 1)
+    if not isinstance(data, bytes):
+        raise BadInput(key, f"<{type(source).__name__}>", "is not a binary stream", "open the file with mode rb")
     if len(data) > max_bytes:
         raise BadInput(key, f"<{len(data)} bytes>", too_big, "scale the picture down")
     return data, f"<{len(data)} bytes>"

@@ -9,6 +9,8 @@ import json
 import os
 import shutil
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +27,25 @@ def sha256_file(path: Path) -> str:
 
 
 def staging_for(final: Path) -> Path:
-    """A fresh, empty directory beside `final`, to be filled and then committed onto it.
-
-    Raises: `BadInput`, before any work is done, when `final` holds what `commit` would refuse to replace.
-    """
-    check_free(final)
+    """A fresh, empty directory beside `final`, to be filled and then committed onto it."""
     final.parent.mkdir(parents=True, exist_ok=True)
     staging = final.parent / f".{final.name}.{uuid.uuid4().hex[:8]}.partial"
     staging.mkdir()
     return staging
+
+
+@contextmanager
+def staged(final: Path) -> Iterator[Path]:
+    """`staging_for` as a context that leaves nothing behind when what fills it fails, or when it is refused.
+
+    Raises: `BadInput`, before any work is done, when `final` holds what `commit` would refuse to replace.
+    """
+    check_free(final)
+    staging = staging_for(final)
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def commit(staging: Path, final: Path, kind: str, body: dict[str, Any], notes: dict[str, Any] | None = None) -> Path:

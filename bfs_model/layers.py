@@ -67,6 +67,10 @@ class Layer:
             raise BadInput("role", self.role, "is not a role", f"use one of {', '.join(ROLES)}")
         if self.part is not None and self.part not in PARTS:
             raise BadInput("part", self.part, "is not a part of a layer", f"use one of {', '.join(PARTS)}, or none")
+        for field in ("name", "id", "group", "prompt"):
+            value = getattr(self, field)
+            if not isinstance(value, str) and not (value is None and field in ("group", "prompt")):
+                raise BadInput(field, value, "is not text")
         model = {"name": self.model} if isinstance(self.model, str) else self.model
         clean = {
             "x": _whole("x", self.x, MAX_OFFSET),

@@ -12,7 +12,6 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from bfs_model import bundle, flux_fill, integrity, licence, memory
-from bfs_model.encoding import spatial_factor
 from bfs_model.errors import BadInput
 
 _SETTINGS = ("window_size", "default_steps", "guidance_scale", "true_cfg_scale", "alpha_floor")
@@ -51,9 +50,6 @@ class Loader:
         parts = {key: value for key, value in given.items() if key not in settings}
         with no_progress_bars():
             parts = flux_fill.load_parts(path, self.dtype, self.sharing_settings, parts)
-        size, cell = settings.get("window_size", flux_fill.WINDOW_SIZE), 2 * spatial_factor(parts["vae"])
-        if size < cell or size % cell:
-            raise BadInput("window_size", size, f"is not a multiple of {cell}", f"use {max(size // cell, 1) * cell}")
         pipe = self.pipeline(**parts, **settings)
         pipe.source = str(name)
         return pipe

@@ -13,14 +13,12 @@ from diffusers.utils import BaseOutput
 from PIL import Image
 from torch import Tensor
 
-from bfs_model import bundle, canvas, compositor, draws, encoding, flow, integrity, latents, sharing, text
+from bfs_model import arguments, bundle, canvas, compositor, encoding, flow, integrity, latents, sharing, text
 from bfs_model import memory as memory_modes
-from bfs_model.boxes import Box
 from bfs_model.dual_branch import DualBranch
 from bfs_model.errors import BadInput
 from bfs_model.few_step import FewSteps
 from bfs_model.joint_guidance import joint_guidance
-from bfs_model.layers import encodable
 from bfs_model.loading import Loader, no_progress_bars
 from bfs_model.prompt_guidance import WITHOUT_PROMPT, PromptGuidance
 from bfs_model.reference import PARTS as REFERENCE_PARTS
@@ -88,6 +86,7 @@ class BFSPipeline(StepCaching, FewSteps, DiffusionPipeline):
         alpha_floor: float = 0.02,
     ) -> None:
         super().__init__()
+        arguments.check_settings(vae, window_size, default_steps, guidance_scale, true_cfg_scale, alpha_floor)
         self.register_modules(
             scheduler=scheduler,
             vae=vae,
@@ -155,11 +154,11 @@ class BFSPipeline(StepCaching, FewSteps, DiffusionPipeline):
         if self.memory in ("int8", "fp8"):
             raise BadInput("memory", self.memory, "has rounded the weights", "load the model with memory=none and save that")
         final = Path(directory).absolute()
-        staging = integrity.staging_for(final)
-        with no_progress_bars():
-            super().save_pretrained(staging, safe_serialization=True, **kwargs)
-        _forget_paths(staging)
-        integrity.commit(staging, final, bundle.BUNDLE, {"window_size": self.config.window_size, **(facts or {})})
+        with integrity.staged(final) as staging:
+            with no_progress_bars():
+                super().save_pretrained(staging, safe_serialization=True, **kwargs)
+            _forget_paths(staging)
+            integrity.commit(staging, final, bundle.BUNDLE, {"window_size": self.config.window_size, **(facts or {})})
 
     # Conditions
 
@@ -226,19 +225,19 @@ class BFSPipeline(StepCaching, FewSteps, DiffusionPipeline):
         """
         if isinstance(reference, list | tuple) and isinstance(prompt, str):
             prompt = [prompt] * len(reference)
-        images, boxes, prompts = _as_batch(background, box, prompt)
+        images, boxes, prompts = arguments.batch(background, box, prompt)
         balance, objects = Balance(text_weight, image_weight, reference_tokens), prepare_all(reference, reference_mask, len(prompts))
         if output_type not in ("pil", "np", "latent"):
             raise BadInput("output_type", output_type, "is unknown", "use pil, np or latent")
-        steps = _checked_steps(self.config.default_steps if num_inference_steps is None else num_inference_steps)
-        generators, seeds = _generators(len(images), seed, generator)
+        steps = arguments.checked_steps(self.config.default_steps if num_inference_steps is None else num_inference_steps)
+        generators, seeds = arguments.generators(len(images), seed, generator)
         windows = [
             Window.around(b.within(i.shape[1], i.shape[0]), i.shape[1], i.shape[0], size=self.config.window_size)
             for b, i in zip(boxes, images, strict=True)
         ]
         guide = PromptGuidance.of(self, self.config.true_cfg_scale if true_cfg_scale is None else true_cfg_scale, len(images))
         x = self._start(windows, generators, latents)
-        known_latents = None if composite is None else self._encode(windows, _composites(composite, images))
+        known_latents = None if composite is None else self._encode(windows, arguments.composites(composite, images))
         condition, encoded = self._condition(windows, images), read_conditions(self, prompts, objects, balance)
         with self._caching(step_cache):
             tokens = self._denoise(x, condition, encoded, steps, guidance_scale, guide, known_latents, callback_on_step_end)
@@ -262,6 +261,8 @@ class BFSPipeline(StepCaching, FewSteps, DiffusionPipeline):
         `refit`: wherever the layer shows anything, make it explain the picture exactly; see `bfs_model.refit`.
         """
         weight, exact = settings.pop("joint_guidance", 0.0), settings.pop("refit", False)
+        if exact and not settings.get("return_dict", True):
+            raise BadInput("refit", "true", "needs the named output", "leave out return_dict=False")
         with joint_guidance(self, weight):
             out = cast(BFSOutput, self(background, box, prompt, composite=composite, **settings))
         return cast(BFSOutput, refitted(out, composite, background)) if exact else out
@@ -306,7 +307,7 @@ class BFSPipeline(StepCaching, FewSteps, DiffusionPipeline):
         side = self._latent_shape()[1]
         ids = latents.image_ids(side, side, noise.device)
         x = torch.cat([noise, noise])
-        guidance = self.config.guidance_scale if guidance is None else guidance
+        guidance = self.config.guidance_scale if guidance is None else arguments.checked_guidance(guidance)
         self._interrupt = False
         for step, t in enumerate(self.progress_bar(scheduler.timesteps)):
             sigma = scheduler.sigmas[step].expand(len(noise)).to(noise.device)
@@ -349,54 +350,3 @@ def _hold_composite(x: Tensor, known: Tensor | None, noise: Tensor, sigma: Tenso
     if known is None:
         return x
     return torch.cat([flow.noised(latents.pack(known), noise, sigma), x.chunk(2)[1]])
-
-
-def _as_batch(background: Any, box: Any, prompt: Any) -> tuple[list[np.ndarray], list[Box], list[str]]:
-    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-    if not all(isinstance(p, str) for p in prompts):
-        raise BadInput("prompt", prompts, "is not text", "give one text per image")
-    for p in prompts:
-        if encodable(p) != p:
-            raise BadInput("prompt", ascii(p), "holds half a character (a lone surrogate)", "write it anew")
-    backgrounds = list(background) if isinstance(background, list | tuple) else [background] * len(prompts)
-    boxes = list(box) if isinstance(box, list | tuple) and box and not isinstance(box[0], int | float | np.number) else [box] * len(prompts)
-    if not len(prompts) == len(backgrounds) == len(boxes):
-        raise BadInput(
-            "batch", (len(backgrounds), len(boxes), len(prompts)), "counts of backgrounds, boxes and prompts differ", "give equally many"
-        )
-    return [canvas.pixels(b, "background") for b in backgrounds], [Box.of(b) for b in boxes], prompts
-
-
-def _composites(composite: Any, images: list[np.ndarray]) -> list[np.ndarray]:
-    """The finished pictures, one per background and of its size."""
-    found = [canvas.pixels(c, "composite") for c in (composite if isinstance(composite, list | tuple) else [composite])]
-    sizes, expected = ([f"{i.shape[1]}x{i.shape[0]}" for i in pictures] for pictures in (found, images))
-    if sizes != expected:
-        raise BadInput("composite", ", ".join(sizes), f"does not fit the background, {', '.join(expected)}", "give one each, of one size")
-    return found
-
-
-def _checked_steps(steps: Any) -> int:
-    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= 1000:
-        raise BadInput("steps", steps, "is not a whole number from 1 to 1000", "28 is a good choice")
-    return steps
-
-
-def _seed(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise BadInput("seed", value, "is not a whole number", "give one, or one per image")
-    return int(value)
-
-
-def _generators(count: int, seed: Any, generator: Any) -> tuple[list[torch.Generator], list[int | None]]:
-    if generator is not None:
-        generators = list(generator) if isinstance(generator, list | tuple) else [generator]
-        if len({id(g) for g in generators}) != count or len(generators) != count:
-            raise BadInput("generator", len(generators), f"generators for {count} images", "give one per image")
-        return generators, [g.initial_seed() for g in generators]
-    if seed is None:
-        seed = int(np.random.SeedSequence().generate_state(1)[0])
-    seeds = [_seed(s) for s in seed] if isinstance(seed, list | tuple | np.ndarray) else [_seed(seed) + i for i in range(count)]
-    if len(seeds) != count:
-        raise BadInput("seed", seeds, f"are not {count} seeds", "give one per image")
-    return [draws.generator("bfs", s) for s in seeds], list(seeds)

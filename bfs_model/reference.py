@@ -140,7 +140,7 @@ def pool(tokens: Float[Tensor, "batch tokens dim"], num_tokens: int | None) -> F
     batch, available, dim = tokens.shape
     if num_tokens is None or num_tokens == available:
         return tokens
-    side, wanted = math.isqrt(available), math.isqrt(max(num_tokens, 0))
+    side, wanted = math.isqrt(available), math.isqrt(max(num_tokens, 0)) if isinstance(num_tokens, int) else 0
     if side * side != available or not 1 <= wanted <= side or wanted * wanted != num_tokens:
         known = ", ".join(str((side // d) ** 2) for d in (1, 3, 9) if side >= d)
         raise BadInput("reference_tokens", num_tokens, f"is not a square number from 1 to {available}", f"for example {known}")

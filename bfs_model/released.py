@@ -9,6 +9,7 @@ Its keys, after any prefix, for each block `transformer_blocks.N` (double stream
 `xy_lora` acts on features of the composite branch, `yx_lora` on those of the foreground branch: index 0 and 1 here.
 """
 
+import math
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -46,6 +47,8 @@ def convert(released: str | Path, base: str, output: Path, rgba_vae: str | Path 
         alpha: of the LoRAs, which the file does not say; their rank, as in the release, when None.
     Raises: `BadInput` for a file that is no such file, or of another backbone.
     """
+    if alpha is not None and not (math.isfinite(alpha) and alpha > 0):
+        raise BadInput("alpha", alpha, "is not a positive number", "leave it out: the rank serves, as in the release")
     integrity.check_free(Path(output).absolute())
     config = _transformer_config(bundle.locate(base))
     sharing = sharing_of(read(released), config, alpha)

@@ -126,6 +126,8 @@ class Scene:
         wanted = next((layer for layer in self.layers if layer.name == name), None)
         if wanted is None:
             raise BadInput("redraw", name, "is not a layer of the scene", f"it has {_listed([layer.name for layer in self.layers])}")
+        if seed is not None and wanted.image is not None:
+            raise BadInput("seed", seed, f"is for layers that are drawn, and {name} is given as an image", "leave it out")
         found = [position for position, layer in enumerate(stack) if layer.id in wanted.ids]
         if not found:
             raise BadInput("redraw", name, "is not a layer of the document", f"it has {_listed([layer.name for layer in stack])}")

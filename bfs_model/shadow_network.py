@@ -201,13 +201,13 @@ def save(
     state: dict[str, Tensor], prompt: tuple[Tensor, Tensor], settings: ShadowSettings, base: str, directory: Path, facts: dict[str, Any]
 ) -> Path:
     """Write a network: LoRA (names as in `lora_state`), the embedded prompt, and the pointer to its base. Returns its manifest."""
-    staging = integrity.staging_for(directory)
-    save_file({f"{_PREFIX}{name}": value.contiguous() for name, value in state.items()}, staging / LORA_FILE)
-    embeds = {"prompt_embeds": prompt[0], "pooled_embeds": prompt[1]}
-    save_file({name: value.float().cpu().contiguous() for name, value in embeds.items()}, staging / PROMPT_FILE)
-    body: dict[str, Any] = {"rank": settings.rank, "guidance": settings.guidance, "num_steps": settings.num_steps, "prompt": PROMPT}
-    body["base"] = {"name": base, "content_hash": bundle.content_hash(base)}
-    return integrity.commit(staging, directory, KIND, {**body, **facts})
+    with integrity.staged(directory) as staging:
+        save_file({f"{_PREFIX}{name}": value.contiguous() for name, value in state.items()}, staging / LORA_FILE)
+        embeds = {"prompt_embeds": prompt[0], "pooled_embeds": prompt[1]}
+        save_file({name: value.float().cpu().contiguous() for name, value in embeds.items()}, staging / PROMPT_FILE)
+        body: dict[str, Any] = {"rank": settings.rank, "guidance": settings.guidance, "num_steps": settings.num_steps, "prompt": PROMPT}
+        body["base"] = {"name": base, "content_hash": bundle.content_hash(base)}
+        return integrity.commit(staging, directory, KIND, {**body, **facts})
 
 
 def lora_state(transformer: Any) -> dict[str, Tensor]:

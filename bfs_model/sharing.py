@@ -6,6 +6,7 @@ Batch layout: `[comp …, fg …]`, the first half is the composite branch.
 """
 
 from collections.abc import Callable, Sequence
+from inspect import signature
 from typing import Any
 
 import torch
@@ -266,6 +267,9 @@ class InformationSharing(ModelMixin, ConfigMixin):
     def for_transformer(cls, transformer: Any, **settings: Any) -> "InformationSharing":
         """Fresh sharing weights that fit a `FluxTransformer2DModel`; the bottleneck is a quarter of its width by default."""
         config = transformer.config
+        known = set(signature(cls.__init__).parameters) - {"self", "num_blocks", "dim", "head_dim", "num_projected"}
+        for name in sorted(settings.keys() - known - {"num_projected"}):
+            raise BadInput("sharing_settings", name, "is no setting of the sharing weights", f"use {', '.join(sorted(known))}")
         head_dim = config.attention_head_dim
         dim = head_dim * config.num_attention_heads
         settings.setdefault("mixer_hidden", dim // 4)

@@ -29,7 +29,7 @@ class FirstBlock:
     threshold: float | int = 0.1
 
     def __post_init__(self) -> None:
-        if not 0 < self.threshold < 1:
+        if not isinstance(self.threshold, int | float) or not 0 < self.threshold < 1:
             raise BadInput("threshold", self.threshold, "is not between 0 and 1", "0.05 is careful, 0.2 is bold")
 
     def config(self) -> FirstBlockCacheConfig:
@@ -51,8 +51,8 @@ class TaylorSeer:
 
     def __post_init__(self) -> None:
         for name, value, least in (("interval", self.interval, 2), ("warmup_steps", self.warmup_steps, 1), ("order", self.order, 0)):
-            if value < least:
-                raise BadInput(name, value, f"is less than {least}", f"use {least} or more")
+            if type(value) is not int or value < least:
+                raise BadInput(name, value, f"is not a whole number of {least} or more", f"use {least} or more")
 
     def config(self) -> TaylorSeerCacheConfig:
         """What diffusers installs: only the last layer is extrapolated, the blocks of a skipped step do not run at all."""
@@ -77,7 +77,7 @@ def of(kind: str, **settings: Any) -> StepCache | None:
     """
     if kind == NONE and not settings:
         return None
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         close = get_close_matches(str(kind), KINDS, n=1)
         remedy = f"did you mean {close[0]}?" if close else f"use {', '.join((*KINDS, NONE))}"
         raise BadInput("step_cache", kind, "is unknown", remedy)
@@ -115,7 +115,7 @@ class StepCaching:
         transformer = self.transformer
         enabled = transformer._cache_config
         if setting is not None:
-            cache = of(setting) if isinstance(setting, str) else setting
+            cache = setting if isinstance(setting, StepCache) else of(setting)
             _install(transformer, None if cache is None else cache.config())
         try:
             _forget(transformer)
@@ -132,7 +132,7 @@ class StepCaching:
         prompt_embeds: Tensor,
         pooled_embeds: Tensor,
         img_ids: Tensor,
-        guidance: float,
+        guidance: float = 1.0,
         text_bias: Tensor | None = None,
         pass_name: str = "",
     ) -> Tensor:

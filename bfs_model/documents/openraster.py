@@ -133,7 +133,7 @@ def _flat_layers(
             plain = element.get("composite-op", "svg:src-over") == "svg:src-over" and _opacity(element, reading) == 1
             plain &= {element.get("x", "0"), element.get("y", "0")} == {"0"}
             isolated = element.get("isolation", "auto") == "isolate" and any(
-                e.get("composite-op") != "svg:src-over" for e in element.iter("layer")
+                e.get("composite-op", "svg:src-over") != "svg:src-over" for e in element.iter("layer")
             )
             if not plain or isolated or len(groups) > 32:
                 raise reading.bad(f"has the group {name!r}, which changes how its layers look", _MERGE)

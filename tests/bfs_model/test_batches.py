@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bfs_model import BFSPipeline
+from bfs_model.arguments import generators
 from bfs_model.boxes import Box
 from bfs_model.errors import BadInput
-from bfs_model.pipeline import _generators
 from bfs_model.tiny import TEST, random_components
 from bfs_model.window import Window
 
@@ -82,9 +82,9 @@ def test_a_batch_is_its_single_calls(pipe: BFSPipeline, batch: list[Request], by
 def test_the_noise_of_an_image_is_its_own(pipe: BFSPipeline) -> None:
     """What an image starts from is bitwise the same in any company."""
     windows = [Window.around(Box(3, 3, 20, 20), 32, 32, size=TEST.window_size)] * 3
-    together = pipe._start(windows, _generators(3, [5, 6, 7], None)[0], None)
+    together = pipe._start(windows, generators(3, [5, 6, 7], None)[0], None)
     for i, seed in enumerate((5, 6, 7)):
-        assert torch.equal(together[i], pipe._start(windows[:1], _generators(1, [seed], None)[0], None)[0])
+        assert torch.equal(together[i], pipe._start(windows[:1], generators(1, [seed], None)[0], None)[0])
 
 
 def test_one_generator_for_several_images_is_refused(pipe: BFSPipeline) -> None:

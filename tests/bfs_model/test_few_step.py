@@ -62,6 +62,9 @@ def test_a_foreign_lora_changes_nothing(pipe: BFSPipeline, tmp_path: Path) -> No
         save_file(content, tmp_path / name)
         with pytest.raises(BadInput, match="does not fit|no weights|half a pair, or two ranks"):
             pipe.merge_few_step_lora(tmp_path / name)
+    for settings, said in (({"scale": float("nan")}, "is not a finite number"), ({"num_steps": 2000}, "from 1 to 1000")):
+        with pytest.raises(BadInput, match=said):
+            pipe.merge_few_step_lora(tmp_path / "good.safetensors", **settings)
     with pytest.raises(BadInput, match="cannot be read"):
         pipe.merge_few_step_lora(tmp_path / "missing")
     assert all(torch.equal(a, b) for a, b in zip(before, pipe.transformer.parameters(), strict=True))

@@ -58,6 +58,15 @@ def test_a_folder_without_permission_is_named(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(BadInput, match="cannot be written"):
         write_whole(tmp_path / "a", b"x")
     assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(files.os, "access", lambda *_: False)
+    with pytest.raises(BadInput, match="lies in a folder that cannot be written"):
+        writable(tmp_path / "a")
+
+
+def test_a_folder_that_holds_no_files_is_named() -> None:
+    """The kernel's own, which say so only when a file is opened."""
+    with pytest.raises(BadInput, match="cannot be written"):
+        write_whole("/proc/a", b"x")
 
 
 def test_a_link_is_followed(tmp_path: Path) -> None:

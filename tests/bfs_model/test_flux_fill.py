@@ -69,6 +69,8 @@ def test_a_fresh_base_has_the_shape_of_the_real_thing(folder: Path) -> None:
 def test_settings_of_the_release_are_a_choice(folder: Path) -> None:
     """`sharing_settings` shapes the fresh sharing weights; two loads give the same ones."""
     one, two = (load(folder, sharing_settings=flux_fill.RELEASE) for _ in range(2))
+    with pytest.raises(BadInput, match="sharing_settings=rankk is no setting"):
+        load(folder, sharing_settings={"rankk": 3})
     assert one.sharing.config["rank"] == 4 and one.sharing.config["mixer"] == "shared" and one.sharing.config["detach_inputs"]
     assert torch.equal(one.sharing.blocks[0].lora.down, two.sharing.blocks[0].lora.down)
 
@@ -174,6 +176,15 @@ def test_what_is_and_is_not_a_hub_id(tmp_path: Path) -> None:
     assert foreign.is_hub_id("black-forest-labs/FLUX.1-Fill-dev")
     for name in ("tiny", "a/b/c", "/a/b", "./b", "../b", "models:/bfs@champion", tmp_path, str(tmp_path)):
         assert not foreign.is_hub_id(name), name
+
+
+def test_a_mistyped_path_is_no_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where its first part is a folder here, the name is a path: the error speaks of folders, not of a licence."""
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert not foreign.is_hub_id("out/stag2") and foreign.is_hub_id("other/stag2")
+    with pytest.raises(BadInput, match="out/stag2 is not a folder"):
+        BFSPipeline.from_pretrained("out/stag2")
 
 
 def test_a_bundle_needs_no_licence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,8 @@ IMPOSSIBLE: dict[str, tuple[str, Callable[[LayerStack], object]]] = {
     "seed of 1.5": ("seed", lambda s: s.add(solid(1), seed=1.5)),
     "x of 1.5": ("x", lambda s: s.update("background", x=1.5)),
     "y beyond any file": ("y", lambda s: s.add(solid(1), y=2**31)),
+    "name by number": ("name", lambda s: s.add(solid(1), 5)),
+    "prompt by number": ("prompt", lambda s: s.add(solid(1), "n", prompt=5)),
     "visible by number": ("visible", lambda s: s.add(solid(1), visible=1)),
     "opacity in words": ("opacity", lambda s: s.add(solid(1), opacity="half")),
     "16-bit pixels": ("layer", lambda s: s.add(np.zeros((2, 2, 4), np.uint16))),

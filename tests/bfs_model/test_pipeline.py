@@ -1,5 +1,6 @@
 """The pipeline as users call it, on an untrained bundle."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,13 @@ def bundle_box() -> Any:
         ({"background": b"GIF89a"}, "background="),
         ({"prompt": [1]}, "is not text"),
         ({"box": []}, "is not a box"),
+        ({"background": None}, "background=<NoneType> is not a picture"),
+        ({"background": io.StringIO("x")}, "background=<StringIO> is not a binary stream"),
+        ({"prompt": None}, "is not text"),
+        ({"prompt": []}, "is not text"),
+        ({"num_inference_steps": 2.0}, "steps=2.0 is not a whole number"),
+        ({"guidance_scale": float("nan")}, "guidance_scale=nan is not a finite number"),
+        ({"step_cache": {"kind": "first_block"}}, "step_cache={'kind': 'first_block'} is unknown"),
         ({"prompt": "half \ud83d"}, "holds half a character"),
         ({"background": np.zeros((9, 9, 3), np.uint16)}, r"background=<uint16 array of shape \[9, 9, 3\]> is of a kind"),
         ({"background": np.full((9, 9, 3), 255.0)}, "holds numbers outside 0 to 1"),
@@ -146,6 +154,35 @@ def test_arrays_of_every_kind_are_one_picture(pipe: BFSPipeline) -> None:
     for empty in (clear, clear.astype(np.float32)):
         out = pipe(empty, BOX, "x", seed=1, num_inference_steps=2)
         assert out.composites[0].getpixel((0, 0)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"window_size": 60}, "window_size=60 is not a multiple of 8"),
+        ({"window_size": "64"}, "window_size=64 is not a multiple of 8"),
+        ({"alpha_floor": 1.0}, "alpha_floor=1.0 is not a number from 0 to below 1"),
+        ({"default_steps": 2000}, "steps=2000 is not a whole number"),
+        ({"guidance_scale": "3"}, "guidance_scale=3 is not a finite number"),
+        ({"true_cfg_scale": 0.5}, "true_cfg_scale=0.5 is not a number of at least 1"),
+    ],
+)
+def test_settings_are_checked_when_a_model_is_loaded(folder: Path, settings: dict[str, Any], message: str) -> None:
+    """Not in the first call."""
+    with pytest.raises(BadInput, match=message):
+        BFSPipeline.from_pretrained(folder, **settings)
+
+
+def test_a_failure_while_saving_leaves_nothing(pipe: BFSPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk in the middle: neither a bundle nor what was to become one."""
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(pipe.sharing), "save_pretrained", full)
+    with pytest.raises(OSError, match="No space left"):
+        pipe.save_pretrained(tmp_path / "bundle")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_of_somebody_else_is_left_alone(pipe: BFSPipeline, tmp_path: Path) -> None:

@@ -203,6 +203,7 @@ def test_the_object_is_cut_out_on_white() -> None:
         ({"reference": None, "reference_mask": np.zeros((40, 40, 3), np.uint8)}, "is given without a reference"),
         ({"reference": b"GIF89a"}, "reference="),
         ({"reference": [picture(), picture()], "prompt": ["x"]}, "do not fit 1 images"),
+        ({"reference_tokens": 4.0}, "reference_tokens=4.0 is not a square number"),
         ({"image_weight": -1}, "image_weight=-1 is not a weight"),
         ({"text_weight": float("nan")}, "text_weight=nan is not a weight"),
         ({"image_weight": 0}, "leave nothing to go by"),

@@ -147,6 +147,9 @@ def test_their_rgba_vae_comes_along(base: Path, tmp_path: Path) -> None:
         released.convert(tmp_path / "trained.safetensors", str(base), tmp_path / "other", rgba_vae=base / "vae")
     with pytest.raises(BadInput, match=r"rgba_vae=.* is not readable"):
         released.convert(tmp_path / "trained.safetensors", str(base), tmp_path / "other", rgba_vae=tmp_path)
+    for alpha in (float("nan"), 0.0):
+        with pytest.raises(BadInput, match="is not a positive number"):
+            released.convert(tmp_path / "trained.safetensors", str(base), tmp_path / "other", alpha=alpha)
     (tmp_path / "file").touch()
     with pytest.raises(BadInput, match="is a file"):
         released.convert(tmp_path / "trained.safetensors", str(base), tmp_path / "file")

@@ -141,6 +141,13 @@ def test_split_layers_stay_split_when_redrawn(folder: Path) -> None:
     assert [layer.part for layer in scene.draw(Painter(), split=True)] == [None, "effects", "object", "effects", "object"]
 
 
+def test_a_given_layer_has_no_seed(folder: Path) -> None:
+    """Asking for another one is refused, not ignored."""
+    scene = Scene.open(folder / "scene.json")
+    with pytest.raises(BadInput, match="star is given as an image"):
+        scene.redraw(scene.draw(Painter()), "star", Painter(), seed=3)
+
+
 def test_a_layer_of_a_long_or_odd_prompt_is_found_again(folder: Path) -> None:
     """Its name, cut where a space stands, is its id in the document."""
     scene = Scene.open(write(folder, [{"box": [4, 5, 20, 22], "prompt": "a \n" + "x" * 237 + " ball", "split_effects": True}]))

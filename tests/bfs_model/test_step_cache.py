@@ -139,7 +139,9 @@ def test_few_steps_are_computed_whole(pipe: BFSPipeline, background: Image.Image
         ("teacache", {}, "is unknown"),
         ("first_block", {"interval": 3}, "it has threshold"),
         ("first_block", {"threshold": 0}, "not between 0 and 1"),
+        ("first_block", {"threshold": "0.1"}, "not between 0 and 1"),
         ("taylorseer", {"interval": 1}, "interval=1"),
+        ("taylorseer", {"interval": 2.5}, "interval=2.5 is not a whole number of 2 or more"),
         ("none", {"threshold": 0.1}, "is unknown"),
     ],
 )

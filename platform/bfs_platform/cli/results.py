@@ -33,7 +33,7 @@ def check_outputs(output: Path, composite: Path | None, *inputs: Path, split: bo
         if composite is not None and composite.resolve() == part.resolve():
             raise BadInput("composite", composite, "is a part of the output as well", "give it a path of its own")
     for key, path in (("output", output), ("composite", composite), *(("output", part) for part in parts)):
-        if path is not None and path.resolve() in [source.resolve() for source in inputs]:
+        if path is not None and writable(path, key=key) in [source.expanduser().resolve() for source in inputs]:
             raise BadInput(key, path, "is an input as well", "write the result somewhere else")
 
 

@@ -101,9 +101,9 @@ def compare(spec: PartsSpec, inputs: Inputs, output: Path) -> Path:
         name: {seed: read_results(output / f"evaluation-{name}-{seed}") for seed in spec.seeds} for name in spec.variants
     }
     figures = table(results)
-    staging = integrity.staging_for(output / "table")
-    (staging / "table.md").write_text(markdown(figures), encoding="utf-8")
-    return integrity.commit(staging, output / "table", KIND, {**facts, "table": figures})
+    with integrity.staged(output / "table") as staging:
+        (staging / "table.md").write_text(markdown(figures), encoding="utf-8")
+        return integrity.commit(staging, output / "table", KIND, {**facts, "table": figures})
 
 
 def table(results: Mapping[str, Mapping[int, dict[str, Any]]]) -> dict[str, dict[str, dict[str, float]]]:

@@ -44,16 +44,16 @@ def evaluate(model: str, facts: dict[str, Any], root: Path, entries: Sequence[En
     started = time.monotonic()
     rows, images = _collect(_run(model, root, entries, spec), len(entries), (*shown_kinds(systems), *kept_kinds(systems)))
     results = assemble(rows, entries, spec, facts, learned)
-    staging = integrity.staging_for(output)
-    write_results(results, staging)
-    (staging / "list.json").write_text(json.dumps(frozen_list(entries), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    if spec.recipe_name:
-        dump(spec, staging / "recipe.json")
-    write_report(results, images, staging / "report")
-    write_kept(images, systems, staging)
-    body = {"model": facts, "list_hash": list_hash(entries), "num_samples": len(rows), "num_failed": results["num_failed"]}
-    notes = {"wall_s": round(time.monotonic() - started, 3), "mean_seconds": _mean_seconds(rows)}
-    return integrity.commit(staging, output, KIND, body | {"recipe": spec.resolved()}, notes)
+    with integrity.staged(output) as staging:
+        write_results(results, staging)
+        (staging / "list.json").write_text(json.dumps(frozen_list(entries), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        if spec.recipe_name:
+            dump(spec, staging / "recipe.json")
+        write_report(results, images, staging / "report")
+        write_kept(images, systems, staging)
+        body = {"model": facts, "list_hash": list_hash(entries), "num_samples": len(rows), "num_failed": results["num_failed"]}
+        notes = {"wall_s": round(time.monotonic() - started, 3), "mean_seconds": _mean_seconds(rows)}
+        return integrity.commit(staging, output, KIND, body | {"recipe": spec.resolved()}, notes)
 
 
 def _run(model: str, root: Path, entries: Sequence[Entry], spec: EvaluationSpec) -> Iterator[dict[str, Any]]:

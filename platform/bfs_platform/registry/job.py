@@ -1,7 +1,6 @@
 """The command line of `jobs/promote.py`."""
 
 import json
-import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -48,12 +47,9 @@ def write_record(record: dict[str, Any], spec: PromotionSpec, output: Path | Non
     if output is None:
         moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(at_s))
         output = bfs_home() / "promotions" / f"{record['name']}-{record['version']}-{record['alias']}-{moment}"
-    staging = integrity.staging_for(output.absolute())
-    try:
+    with integrity.staged(output.absolute()) as staging:
         (staging / "record.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         return integrity.commit(staging, output.absolute(), KIND, {**record, "recipe": spec.resolved()}, {"at_s": at_s})
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _print_record(record: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from PIL import Image
 
 from bfs_model.errors import BadInput
-from bfs_model.integrity import MANIFEST, commit, staging_for
+from bfs_model.integrity import MANIFEST, commit, staged
 from bfs_platform.tabletop.sample import FOLDERS, VERSION, Request, Sample, name_of
 
 _RECORDS = "records"
@@ -88,8 +88,7 @@ class Partial:
 
     def publish(self, num_scenes: int, notes: dict[str, Any]) -> Path:
         """Commit scenes 0 … `num_scenes` - 1 as the output, remove the folder, and return the manifest's path."""
-        staging = staging_for(self.output)
-        try:
+        with staged(self.output) as staging:
             records = [json.loads(self._record_path(index).read_text(encoding="utf-8")) for index in range(num_scenes)]
             for folder in FOLDERS:
                 (staging / folder).mkdir()
@@ -98,8 +97,6 @@ class Partial:
             (staging / "meta.json").write_text(_meta(records), encoding="utf-8")
             body = {"name": "tabletop", "licence": "CC0-1.0", "num_records": num_scenes, "version": VERSION}
             manifest = commit(staging, self.output, "source", body | dataclasses.asdict(self.request), notes)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
         shutil.rmtree(self.path)
         return manifest
 

@@ -81,7 +81,7 @@ def test_another_programs_file() -> None:
 
 def test_groups_that_change_nothing_are_opened_up() -> None:
     """Their layers keep their order, and the names of all groups around them."""
-    inner = '<stack name="inner" isolation="auto"><layer name="b" src="data/half.png"/></stack>'
+    inner = '<stack name="inner" isolation="isolate"><layer name="b" src="data/half.png"/></stack>'
     layers = f'<layer name="c" src="data/half.png"/><stack name="group" opacity="1.0">{inner}<layer name="a" src="data/red.png"/></stack>'
     read = documents.decode(foreign(image_xml(layers)))
     assert [(layer.name, layer.group) for layer in read] == [("a", "group"), ("b", "group / inner"), ("c", None)]

@@ -76,6 +76,16 @@ def test_an_existing_file_is_replaced_whole(bfs, room, tmp_path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["layer.png", "room.png"]
 
 
+def test_a_home_folder_is_one_place(bfs, room, tmp_path, monkeypatch) -> None:
+    """A shell leaves `~` as it is after `=`: it reads the same picture, and does not hide that it is an input."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    options = ["--box", BOX, "--prompt", "x", "--model", "fake"]
+    assert bfs("generate", "--background", "~/room.png", "--output", "~/layer.png", *options).exit_code == 0
+    assert (tmp_path / "layer.png").exists()
+    result = bfs("generate", "--background", room, "--output", "~/room.png", *options)
+    assert result.exit_code == 2 and "is an input as well" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -84,9 +84,9 @@ class RecogniserTask:
     def export(self, weights: dict[str, Tensor], output: Path, facts: dict[str, Any]) -> Path:
         self.module.load_state_dict(weights)
         final = output / "model"
-        staging = integrity.staging_for(final)
-        self.module.recogniser.half().save_pretrained(staging)
-        return integrity.commit(staging, final, KIND, {"network": "recogniser", **facts})
+        with integrity.staged(final) as staging:
+            self.module.recogniser.half().save_pretrained(staging)
+            return integrity.commit(staging, final, KIND, {"network": "recogniser", **facts})
 
     def _words(self, caption: str) -> tuple[str, str]:
         words = words_of(caption)
