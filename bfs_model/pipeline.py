@@ -276,7 +276,7 @@ class BFSPipeline(StepCaching, FewSteps, DiffusionPipeline):
     def _start(self, windows: list[Window], generators: list[torch.Generator], given: Tensor | None) -> Tensor:
         shape = self._latent_shape()
         if given is None:
-            given = torch.stack([torch.randn(shape, generator=g) for g in generators])
+            given = torch.stack([torch.randn(shape, generator=g, dtype=torch.float32) for g in generators])
         elif given.shape != (len(windows), *shape):
             raise BadInput("latents", tuple(given.shape), "has the wrong shape", f"give {(len(windows), *shape)}")
         return latents.pack(given.to(self._execution_device, torch.float32))

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import Response
 from fastapi.responses import JSONResponse
@@ -25,7 +26,7 @@ async def of_result(result: tuple[dict[str, Any], Order, Drawing] | Problem, kin
     if isinstance(result, Problem):
         raise ProblemError(result)
     view, order, drawing = result
-    headers = {"X-BFS-Seed": str(drawing.seed), "X-BFS-Model": drawing.model.label, "Vary": "Accept", "Cache-Control": "no-store"}
+    headers = {"X-BFS-Seed": str(drawing.seed), "X-BFS-Model": _in_header(drawing.model), "Vary": "Accept", "Cache-Control": "no-store"}
     if kind == "json":
         images = await asyncio.to_thread(_in_base64, order, drawing)
         return JSONResponse(view | images, headers=headers)
@@ -38,8 +39,13 @@ def of_view(view: dict[str, Any], status: int = 200, headers: dict[str, str] | N
     """A job's state as JSON."""
     common = {"Cache-Control": "no-store", "X-BFS-Seed": str(view["seed"])}
     if "model" in view:
-        common["X-BFS-Model"] = ModelInfo(view["model"]["name"], view["model"]["version"]).label
+        common["X-BFS-Model"] = _in_header(ModelInfo(view["model"]["name"], view["model"]["version"]))
     return JSONResponse(view, status, common | (headers or {}))
+
+
+def _in_header(model: ModelInfo) -> str:
+    """A model's label as a header can hold it: percent-encoded where it is not plain ASCII."""
+    return quote(model.label, safe="".join(chr(c) for c in range(32, 127) if chr(c) != "%"))
 
 
 def _in_base64(order: Order, drawing: Drawing) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from bfs_model.errors import BadInput
 
@@ -14,6 +14,7 @@ SAMPLER = "sampler"
 INGRESS = "ingress"
 # Requests that wait or follow events occupy a slot of ingress and coordinator without doing anything there.
 _MANY = 2000
+MAX_TTL_S = 30 * 86400.0
 
 
 class AppArgs(BaseModel):
@@ -27,11 +28,11 @@ class AppArgs(BaseModel):
     min_replicas: PositiveInt = 1
     max_replicas: PositiveInt = 2
     target_ongoing_requests: PositiveFloat = Field(default=2.0, description="orders per replica that autoscaling aims at")
-    cpus_per_replica: NonNegativeFloat = 1.0
-    gpus_per_replica: NonNegativeFloat = 0.0
+    cpus_per_replica: Annotated[float, Field(ge=0, le=1024)] = 1.0
+    gpus_per_replica: Annotated[float, Field(ge=0, le=64)] = 0.0
     ingress_replicas: PositiveInt = 1
-    max_queued: NonNegativeInt = Field(default=16, description="jobs that may wait; the next one is refused with 503")
-    result_ttl_s: PositiveFloat = 3600.0
+    max_queued: PositiveInt = Field(default=16, description="jobs that may wait; the next one is refused with 503")
+    result_ttl_s: Annotated[float, Field(gt=0, le=MAX_TTL_S)] = 3600.0
     max_stored_mib: Annotated[int, Field(ge=64)] = 512
     stall_s: PositiveFloat = Field(default=300.0, description="a replica that makes no step for so long is replaced")
     require_guard: bool = Field(default=True, description="answer only what came through bfs_serve.guard")

@@ -78,6 +78,8 @@ class Coordinator:
                 return Problem("idempotency-key-reused", "Idempotency-Key was used for a different request; choose a new one.")
             return view(known[1], self._store)
         job = Job(secrets.token_hex(16), owner, order, self._clock())
+        if self._lacks(order):  # the model may have been replaced since it was last seen
+            await self.ready()
         refusal = self._judge(order) or (None if self._store.add(job, key, digest) else self._busy("no memory is free for another job"))
         if refusal is not None:
             self._metrics.refused.labels(refusal.slug).inc()
@@ -91,12 +93,15 @@ class Coordinator:
     def _judge(self, order: Order) -> Problem | None:
         if self._closed:
             return Problem("not-ready", "The service is shutting down.", retry_after_s=5)
-        missing = [need for need in order.needs if self._model is not None and need not in self._model.capabilities]
-        if missing:
+        if missing := self._lacks(order):
             return unsupported(missing, self._model)
         if self._store.count(QUEUED) >= self._limits.max_queued:
             return self._busy(f"{self._limits.max_queued} jobs are waiting already")
         return None
+
+    def _lacks(self, order: Order) -> list[str]:
+        """What the order needs and the model, as it was last seen, cannot do."""
+        return [need for need in order.needs if self._model is not None and need not in self._model.capabilities]
 
     def _busy(self, why: str) -> Problem:
         wait_s = min(60, max(1, math.ceil(self._mean_s)))

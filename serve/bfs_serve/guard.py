@@ -12,7 +12,7 @@ import re
 import uuid
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -140,12 +140,20 @@ def _admit_local(scope: Scope, headers: Headers) -> str | Problem:
     if server is None or not is_loopback(server[0]):
         return Problem("forbidden", f"This service has no API keys, so it answers on loopback only; set {KEYS_FILE_VARIABLE}.")
     host = headers.get("host", "")
-    if not is_loopback(urlsplit(f"//{host}").hostname or ""):  # else a name that resolves to 127.0.0.1 lets any page in
+    if not is_loopback(_split(f"//{host}").hostname or ""):  # else a name that resolves to 127.0.0.1 lets any page in
         return Problem("forbidden", "The Host header does not name this machine; use localhost or 127.0.0.1.")
     origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != host:
+    if origin is not None and _split(origin).netloc != host:
         return Problem("forbidden", "Requests from the pages of other sites are not answered.")
     return "local"
+
+
+def _split(address: str) -> SplitResult:
+    """The parts of an address; of what is none, empty ones, which name no place."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return urlsplit("")
 
 
 def is_loopback(host: str) -> bool:

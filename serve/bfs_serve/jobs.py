@@ -110,9 +110,9 @@ class JobStore:
         return None if job is None else (request_hash, job)
 
     def finished(self, job: Job) -> None:
-        """Start the job's time to live."""
-        self._finished.append(job)
+        """Start the job's time to live. Its own drawing is kept even where it fills the store: older ones go."""
         self._make_room(0)
+        self._finished.append(job)
 
     def forget(self, job: Job) -> None:
         """Drop a finished job and its images now."""

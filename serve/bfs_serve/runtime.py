@@ -136,16 +136,17 @@ class Service:
         """Ask the service itself, through its socket. Raises `RuntimeError` when it does not become ready."""
         local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._address.host, self._address.host)
         request = urllib.request.Request(f"{Address(local, self._address.port).url}/readyz")
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # this machine is not behind its proxy
         deadline, said = time.monotonic() + READY_WITHIN_S, ""
         while time.monotonic() < deadline:
             try:
-                with urllib.request.urlopen(request, timeout=10):
+                with direct.open(request, timeout=10):
                     return
             except urllib.error.HTTPError as error:
                 with error:
-                    problem = json.loads(error.read())
-                said = str(problem["detail"])
-                if problem["type"].endswith(":guard-missing"):
+                    problem = _problem(error.read())
+                said = str(problem.get("detail", f"{self._address.url} answers {error.code}"))
+                if str(problem.get("type")).endswith(":guard-missing"):
                     remedy = f"start its nodes with RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH={GUARD}"
                     raise BadInput("RAY_ADDRESS", os.environ.get("RAY_ADDRESS"), "runs Serve without the edge guard", remedy) from None
             except OSError as error:
@@ -179,3 +180,12 @@ def _why() -> str:
     messages = [d.message for d in application.deployments.values() if "Traceback" in d.message] if application else []
     lines = [line for message in messages for line in message.splitlines() if line.strip() and not line.startswith(" ")]
     return lines[-1] if lines else ""
+
+
+def _problem(body: bytes) -> dict[str, Any]:
+    """A problem document, or an empty one where another program answers."""
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

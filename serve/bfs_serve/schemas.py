@@ -34,6 +34,9 @@ _BOX_SCHEMA = {
 }
 
 
+_MAX_CORNER = 2**31
+
+
 def parse_box(value: Any) -> Box:
     """A box from four whole numbers or an object of four. Raises `BadInput`."""
     if isinstance(value, Box):
@@ -42,7 +45,9 @@ def parse_box(value: Any) -> Box:
         raise BadInput("box", sorted(value), "is not an object with x0, y0, x1, y1 or x, y, width, height", _BOX_REMEDY)
     numbers = list(value.values()) if isinstance(value, dict) else value
     if not isinstance(numbers, list) or any(type(n) is not int for n in numbers):
-        raise BadInput("box", value, "is not four whole numbers", _BOX_REMEDY)
+        raise BadInput("box", ascii(value), "is not four whole numbers", _BOX_REMEDY)
+    if any(abs(n) > _MAX_CORNER for n in numbers):
+        raise BadInput("box", "<huge numbers>", "lies outside of any picture", _BOX_REMEDY)
     return Box.of(value)
 
 

@@ -93,6 +93,8 @@ async def _from_form(request: Request) -> tuple[LayerFields, bytes, bytes | None
             texts = _texts(form)
     except HTTPException as error:
         raise ProblemError(Problem("malformed", f"The multipart body cannot be read: {error.detail}")) from None
+    except (UnicodeError, LookupError):  # a charset of the sender's own
+        raise ProblemError(Problem("malformed", "The multipart body cannot be read: its text is not UTF-8.")) from None
     try:
         fields = LayerFields.model_validate(texts)
     except ValidationError as error:

@@ -6,6 +6,7 @@ import json
 import zipfile
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -272,6 +273,26 @@ def test_forms_are_read_strictly(client: TestClient, make_png: MakePng) -> None:
     problem_of(client.post("/v1/layers", content=b"--x\r\nContent-Disposition: nonsense\r\n\r\na\r\n--x--\r\n", headers=headers), 400)
     problem_of(client.post("/v1/layers", content=b"no boundary here", headers=headers), 400)
     problem_of(client.post("/v1/layers", content=b"", headers={"Content-Type": "multipart/form-data"}), 400)
+
+
+@pytest.mark.parametrize("charset", ["undefined", "utf-7", "no-such-charset"])
+def test_a_charset_of_the_senders_own_is_no_failure(client: TestClient, make_png: MakePng, charset: str) -> None:
+    """Whatever a form claims its text to be, it is refused or read, never a 500."""
+    parts = [
+        b'Content-Disposition: form-data; name="box"\r\n\r\n+2AA-,4,40,28',
+        b'Content-Disposition: form-data; name="prompt"\r\n\r\na ball',
+    ]
+    parts.append(b'Content-Disposition: form-data; name="background"; filename="a.png"\r\n\r\n' + make_png())
+    body = b"".join(b"--x\r\n" + part + b"\r\n" for part in parts) + b"--x--\r\n"
+    answer = client.post("/v1/layers", content=body, headers={"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"})
+    assert 400 <= answer.status_code < 500 and answer.headers["content-type"] == "application/problem+json", answer.text
+
+
+def test_a_model_of_any_name_is_answered(serve: Serve, make_png: MakePng) -> None:
+    """Headers hold ASCII: the name is percent-encoded there, and as it is in JSON."""
+    answer = post(serve("模型 100%"), make_png(), WAIT)
+    assert answer.status_code == 200 and answer.json()["model"]["name"] == "模型 100%"
+    assert unquote(answer.headers["x-bfs-model"]) == "模型 100%@fake-模型 100%"
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "application/octet-stream", ""])

@@ -230,6 +230,25 @@ def test_what_the_model_cannot_do_is_refused_before_it_is_queued(order: Order) -
     run(main)
 
 
+def test_a_model_that_was_replaced_is_looked_at_again(order: Order) -> None:
+    """What the last one could not do is not held against the next."""
+
+    async def main() -> None:
+        sampler = ScriptedSampler(DONE)
+        coordinator = Coordinator(sampler, Limits())
+        await coordinator.ready()
+
+        async def better() -> ModelInfo:
+            return dataclasses.replace(MODEL, capabilities=("reference",))
+
+        sampler.info = better  # type: ignore[method-assign]
+        accepted = await coordinator.submit("ann", dataclasses.replace(order, reference=b"picture"))
+        assert not isinstance(accepted, Problem) and accepted["status"] == "queued"
+        await coordinator.wait("ann", accepted["id"], 5)
+
+    run(main)
+
+
 def test_close_waits_for_work_and_then_cancels_it(order: Order) -> None:
     """New orders are refused at once; what does not end in time is canceled."""
 

@@ -205,6 +205,8 @@ def test_serves_own_routes_are_hidden(path: str, status: int) -> None:
         ("::", {}),
         ("127.0.0.1", {"host": "evil.example:8000"}),
         ("127.0.0.1", {"host": ""}),
+        ("127.0.0.1", {"host": "["}),
+        ("127.0.0.1", {"origin": "http://["}),
         ("127.0.0.1", {"origin": "https://evil.example"}),
         ("127.0.0.1", {"origin": "null"}),
         ("127.0.0.1", {"origin": "http://127.0.0.1:9999"}),

@@ -75,6 +75,15 @@ def test_the_oldest_results_make_room(order: Order, clock: Clock) -> None:
     assert store.get("ann", "c") is waiting and store.num_bytes == 45
 
 
+def test_a_drawing_is_there_when_its_job_ends(order: Order, clock: Clock) -> None:
+    """Also where waiting uploads fill the store: it makes older drawings go, never itself."""
+    store = JobStore(60, 100, clock)
+    finished(store, order, "old")
+    assert store.add(Job("waiting", "ann", dataclasses.replace(order, background=b"b" * 70), clock()))
+    finished(store, order, "new", num_bytes=60)
+    assert store.get("ann", "new") is not None and store.get("ann", "old") is None
+
+
 def test_forgetting_drops_the_idempotency_key(order: Order, clock: Clock) -> None:
     """A key lives as long as its job."""
     store = JobStore(60, 1000, clock)

@@ -44,15 +44,19 @@ def test_three_spellings_of_a_box_mean_the_same(box: object) -> None:
         [3, 2, 1, 4],
         {"x0": 1, "y0": 2, "x1": 5},
         {"x": 1, "y": 2, "width": 0, "height": 5},
+        {"x": int("9" * 4300), "y": 2, "width": int("9" * 4300), "height": 5},
+        [0, 0, 2**40, 9],
+        "\ud800",
         None,
         [[1], 2, 3, 4],
     ],
-    ids=str,
+    ids=lambda box: ascii(box)[:40],
 )
 def test_other_boxes_are_refused(box: object) -> None:
     """Text, wrong counts, floats, booleans, empty and reversed boxes are bad input."""
-    with pytest.raises(BadInput):
+    with pytest.raises(BadInput) as caught:
         parse_box(box)
+    assert str(caught.value).encode(), "it can be sent"
 
 
 @pytest.mark.parametrize(

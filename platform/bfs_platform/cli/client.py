@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from PIL import Image
 
@@ -23,6 +23,8 @@ MEDIA_TYPES = {
 }
 _WAIT_S = 300
 _POLL_S = 1.0
+_PASSING, _PATIENCE = (408, 429, 502, 503, 504), 30
+_EXAMPLE = "for example http://127.0.0.1:8000"
 
 
 @dataclass(frozen=True)
@@ -55,24 +57,31 @@ def request_layer(url: str, background: Path, fields: dict[str, Any], suffix: st
 
     base = _checked(url)
     key = os.environ.get("BFS_API_KEY")
+    if key is not None and not key.isascii():
+        raise BadInput("BFS_API_KEY", "<hidden>", "holds other characters than ASCII", "copy the key anew")
     headers = {"Accept": MEDIA_TYPES[suffix]} | ({"Authorization": f"Bearer {key}"} if key else {})
     # The read timeout outlasts the longest wait that the service grants; redirects are not followed.
     timeout = httpx2.Timeout(10.0, read=_WAIT_S + 30.0, write=120.0)
-    with httpx2.Client(base_url=base, headers=headers, timeout=timeout) as client:
-        try:
+    files = {"background": (background.name, background.expanduser().read_bytes())}
+    if reference is not None:
+        files["reference"] = ("reference.png", reference)
+    data = {name: str(value) for name, value in fields.items()}
+    try:
+        with httpx2.Client(base_url=base, headers=headers, timeout=timeout) as client:
             say(f"asking {base} ...")
-            files = {"background": (background.name, background.read_bytes())}
-            if reference is not None:
-                files["reference"] = ("reference.png", reference)
-            data = {name: str(value) for name, value in fields.items()}
             answer = client.post("/v1/layers", files=files, data=data, headers={"Prefer": f"wait={_WAIT_S}"})
             if answer.status_code == 202:
                 answer = _wait_for(client, answer)
-        except httpx2.HTTPError as error:
-            raise Failure(f"url={base} cannot be reached or broke off ({_reason(error)}); is the service running there?") from None
-        _raise_for(answer, base)
-    seed = answer.headers.get("X-BFS-Seed", "")
-    return Reply(answer.content, suffix, int(seed) if seed.isdigit() else None, answer.headers.get("X-BFS-Model"))
+    except httpx2.InvalidURL as error:
+        raise BadInput("url", url, f"is not an http address ({error})", _EXAMPLE) from None
+    except httpx2.HTTPError as error:
+        raise Failure(f"url={base} cannot be reached or broke off ({_reason(error)}); is the service running there?") from None
+    _raise_for(answer, base)
+    kind = answer.headers.get("Content-Type", "").partition(";")[0].strip()
+    if kind != MEDIA_TYPES[suffix]:
+        raise Failure(f"url={base} answered with {kind or 'nothing'} instead of {MEDIA_TYPES[suffix]}; it may not be a BFS service")
+    seed, model = answer.headers.get("X-BFS-Seed", ""), answer.headers.get("X-BFS-Model")
+    return Reply(answer.content, suffix, int(seed) if seed.isdigit() else None, None if model is None else unquote(model))
 
 
 def _wait_for(client: "Client", accepted: "Response") -> "Response":
@@ -80,12 +89,20 @@ def _wait_for(client: "Client", accepted: "Response") -> "Response":
     job = urljoin(str(accepted.url), accepted.headers.get("Location", ""))
     if urlsplit(job).netloc != urlsplit(str(accepted.url)).netloc:
         raise Failure(f"url={accepted.url} sent us to another place, {job}")  # our key is not theirs
+    patience = _PATIENCE
     try:
         while True:
             view = client.get(job, headers={"Accept": "application/json"})
-            if view.status_code != 200 or view.json().get("finished_at"):
-                return client.get(f"{job}/result")
-            say(f"the service answers later: {view.json().get('status')}")
+            if view.status_code in _PASSING and patience:
+                patience -= 1  # the job goes on behind an edge that is busy or starts again
+            elif view.status_code != 200:
+                return view
+            else:
+                state = _json(view) or {}
+                if state.get("finished_at"):
+                    return client.get(f"{job}/result")
+                patience = _PATIENCE
+                say(f"the service answers later: {state.get('status')}")
             time.sleep(_POLL_S)
     except KeyboardInterrupt:
         client.delete(job)
@@ -110,6 +127,11 @@ def _problem(answer: "Response") -> dict[str, Any] | None:
     """The problem document of a refusal, if it is one."""
     if not answer.headers.get("Content-Type", "").startswith("application/problem+json"):
         return None
+    return _json(answer)
+
+
+def _json(answer: "Response") -> dict[str, Any] | None:
+    """The JSON object of an answer, if it is one."""
     try:
         document = answer.json()
     except ValueError:
@@ -118,9 +140,13 @@ def _problem(answer: "Response") -> dict[str, Any] | None:
 
 
 def _checked(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise BadInput("url", url, "is not an http address", "for example http://127.0.0.1:8000")
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:  # brackets that are not of an IPv6 address
+        known = False
+    if not known:
+        raise BadInput("url", url, "is not an http address", _EXAMPLE)
     return url.rstrip("/")
 
 

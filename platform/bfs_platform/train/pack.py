@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from bfs_model import BFSPipeline, bundle, integrity
+from bfs_model.arguments import checked_steps
 from bfs_model.errors import BadInput
 from bfs_model.prompt_guidance import checked_scale
 
@@ -52,8 +53,7 @@ def _taken(pipe: BFSPipeline, take: Sequence[str]) -> dict[str, torch.nn.Module]
 
 
 def _checked(settings: dict[str, Any]) -> dict[str, Any]:
-    if settings.get("default_steps", 1) < 1:
-        raise BadInput("steps", settings["default_steps"], "is not positive", "28 is a good choice")
+    checked_steps(settings.get("default_steps", 1))
     checked_scale(settings.get("true_cfg_scale", 1))
     return settings
 

@@ -77,6 +77,37 @@ def test_an_answer_that_comes_later(bfs, service, room, tmp_path, monkeypatch) -
     assert (tmp_path / "layer.png").read_bytes() == DONE.content
 
 
+def test_an_edge_that_is_busy_for_a_moment_is_asked_again(bfs, service, room, tmp_path, monkeypatch) -> None:
+    """The job goes on behind it; what is no passing state ends the wait."""
+    monkeypatch.setattr("bfs_platform.cli.client._POLL_S", 0.01)
+    accepted, finished = Answer(202, b"{}", {"Location": "/v1/jobs/abc"}), Answer(200, b'{"finished_at": "now"}')
+    service.answers = [accepted, Answer(503), Answer(200, b"no json"), Answer(429), finished, DONE]
+    assert bfs(*_arguments(service, room, tmp_path / "layer.png")).exit_code == 0
+    service.answers = [accepted, Answer(404, b'{"detail": "No such job."}', PROBLEM)]
+    result = bfs(*_arguments(service, room, tmp_path / "other.png"))
+    assert result.exit_code == 2 and "No such job" in result.stderr
+    monkeypatch.setattr("bfs_platform.cli.client._PATIENCE", 2)
+    service.answers = [accepted, Answer(503, b'{"detail": "Not ready."}', PROBLEM)]
+    result = bfs(*_arguments(service, room, tmp_path / "other.png"))
+    assert result.exit_code == 1 and "Not ready." in result.stderr
+
+
+def test_the_models_name_is_read_back(bfs, service, room, tmp_path) -> None:
+    """It travels percent-encoded."""
+    service.answers = [Answer(200, DONE.content, DONE.headers | {"X-BFS-Model": "%E6%A8%A1%E5%9E%8B@1"})]
+    result = bfs(*_arguments(service, room, tmp_path / "layer.png"))
+    assert json.loads(result.stdout)["model"] == "模型@1"
+
+
+@pytest.mark.parametrize(("url", "key"), [("http://[", "a"), ("http://a b:x", "a"), ("http://127.0.0.1:1", "schlüssel")])
+def test_addresses_and_keys_that_cannot_be_sent(bfs, room, tmp_path, monkeypatch, url, key) -> None:
+    """One line, exit code 2."""
+    monkeypatch.setenv("BFS_API_KEY", key)
+    arguments = ["--background", room, "--box", "20,10,70,55", "--prompt", "ball", "--output", tmp_path / "layer.png"]
+    result = bfs("generate", "--url", url, *arguments)
+    assert result.exit_code == 2 and result.stderr.count("\n") <= 2, result.stderr
+
+
 def test_an_interrupted_wait_cancels_the_job(bfs, service, room, tmp_path, monkeypatch) -> None:
     """Ctrl-C while waiting deletes the job and exits with 130."""
 
@@ -116,6 +147,7 @@ ENTRY = {
         (Answer(429, b'{"detail": "Too many requests."}', PROBLEM), 1, "Too many requests."),
         (Answer(503, b'{"detail": "The queue is full."}', PROBLEM), 1, "The queue is full."),
         (Answer(500, b'{"detail": "Out of memory."}', PROBLEM), 1, "Out of memory."),
+        (Answer(200, b"<html>", {"Content-Type": "text/html"}), 1, "answered with text/html instead of image/png; it may not be a BFS"),
         (Answer(404, b"<html>", {"Content-Type": "text/html"}), 1, "it may not be a BFS service"),
         (Answer(302, b"", {"Location": "/elsewhere"}), 1, "answered 302"),
         (Answer(422, b"not json", PROBLEM), 1, "answered 422"),

@@ -46,7 +46,7 @@ def test_refuses_another_geometry(bundles: tuple[Path, Path], tmp_path: Path) ->
         pack(str(bundles[0]), tmp_path / "made", take=[f"transformer={wide}"])
 
 
-@pytest.mark.parametrize("settings", [{"default_steps": 0}, {"true_cfg_scale": 0.5}])
+@pytest.mark.parametrize("settings", [{"default_steps": 0}, {"default_steps": 2000}, {"true_cfg_scale": 0.5}])
 def test_refuses_settings_out_of_range(settings: dict[str, float], bundles: tuple[Path, Path], tmp_path: Path) -> None:
     """Steps and scale that a call would refuse are refused here."""
     with pytest.raises(BadInput, match=next(iter(settings)).removeprefix("default_")):
