@@ -43,7 +43,7 @@ def _stack(order: Order, drawing: Drawing) -> "LayerStack":
     model = {"name": drawing.model.name, "version": drawing.model.version}
     steps = {} if order.steps is None else {"steps": order.steps}
     layer = read_image(drawing.layer_png, key="layer").pil()
-    added = stack.add(layer, box=order.box, prompt=order.prompt, seed=drawing.seed, model=model, parameters=steps)
+    added = stack.add(layer, box=order.box, prompt=order.prompt or None, seed=drawing.seed, model=model, parameters=steps)
     if order.split_effects:
         stack.split_effects(added.id)
     return stack

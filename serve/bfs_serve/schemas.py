@@ -52,15 +52,15 @@ def parse_box(value: Any) -> Box:
 
 
 def parse_prompt(value: Any) -> str:
-    """A prompt as one line of text. Tabs and line breaks become spaces; other control characters are refused."""
+    """A prompt as one line of text, empty where a reference shows all. Tabs and line breaks become spaces; other control
+    characters are refused.
+    """
     if not isinstance(value, str):
         raise BadInput("prompt", type(value).__name__, "is not text", "describe the object in words")
     text = value.translate({9: " ", 10: " ", 13: " "}).strip()
     shown = f"<{len(value)} characters>"  # the prompt itself is never repeated
     if any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
         raise BadInput("prompt", shown, "holds control characters or half a surrogate pair", "send plain text in UTF-8")
-    if not text:
-        raise BadInput("prompt", shown, "is empty", "describe the object in words")
     if len(text) > MAX_PROMPT_CHARS:
         raise BadInput("prompt", shown, f"is longer than {MAX_PROMPT_CHARS} characters", "shorten it")
     return text
@@ -86,7 +86,7 @@ def parse_base64(value: Any) -> bytes:
 
 
 _IMAGE_SCHEMA = {"type": "string", "contentEncoding": "base64", "description": "PNG, JPEG or WebP, as base64 or a data: URI."}
-_PROMPT_SCHEMA = {"type": "string", "minLength": 1, "maxLength": MAX_PROMPT_CHARS, "pattern": r"\S", "description": "What to draw."}
+_PROMPT_SCHEMA = {"type": "string", "maxLength": MAX_PROMPT_CHARS, "description": "What to draw; may be empty beside a reference."}
 ImageBytes = Annotated[bytes, BeforeValidator(parse_base64), WithJsonSchema(_IMAGE_SCHEMA)]
 BoxField = Annotated[Box, BeforeValidator(parse_box), WithJsonSchema(_BOX_SCHEMA)]
 Prompt = Annotated[str, BeforeValidator(parse_prompt), WithJsonSchema(_PROMPT_SCHEMA)]

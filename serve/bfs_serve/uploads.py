@@ -41,6 +41,8 @@ async def read_order(request: Request) -> tuple[Order, bool]:
     else:
         remedy = "Send multipart/form-data or application/json."
         raise ProblemError(Problem("unsupported-media-type", remedy, headers={"Accept": "multipart/form-data, application/json"}))
+    if not fields.prompt and reference is None:
+        raise _refused("invalid", "prompt", "<0 characters>", "is empty", "describe the object in words, or show it in a reference")
     width, height = await asyncio.to_thread(check_image, background, "background")
     if reference is not None:
         await asyncio.to_thread(check_image, reference, "reference")

@@ -260,6 +260,16 @@ def test_bad_form_fields_are_422(client: TestClient, make_png: MakePng, changes:
     assert error["pointer"] == f"/{next(iter(changes))}"
 
 
+def test_a_prompt_may_be_empty_beside_a_reference_alone(client: TestClient, make_png: MakePng) -> None:
+    """With nothing to go by the request is refused; the model of these tests then says that it takes no reference."""
+    files = {"background": make_png()}
+    for prompt in ("", " \n "):
+        error = problem_of(client.post("/v1/layers", files=files, data=FIELDS | {"prompt": prompt}), 422)["errors"][0]
+        assert (error["key"], error["rule"]) == ("prompt", "is empty")
+    shown = client.post("/v1/layers", files=files | {"reference": make_png()}, data=FIELDS | {"prompt": ""}, headers=WAIT)
+    assert problem_of(shown, 422)["errors"][0]["pointer"] == "/reference"
+
+
 def test_forms_are_read_strictly(client: TestClient, make_png: MakePng) -> None:
     """A missing, doubled or textual background, too many fields and broken framing are told apart from failures."""
     assert "background" in problem_of(client.post("/v1/layers", files={"reference": make_png()}, data=FIELDS), 422)["detail"]

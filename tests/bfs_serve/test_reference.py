@@ -33,8 +33,9 @@ def test_a_reference_changes_the_layer(folders: tuple[Path, Path], order: Order,
     engine = PipelineEngine(str(folders[0]))
     assert engine.info.capabilities == ("reference",)
     drawn = [_draw(engine, order), *(_draw(engine, dataclasses.replace(order, reference=make_png(seed=seed))) for seed in (1, 2))]
+    drawn.append(_draw(engine, dataclasses.replace(order, reference=make_png(seed=1), prompt="")))
     layers = [np.frombuffer(d.layer_png, np.uint8) for d in drawn if isinstance(d, Drawing)]
-    assert len({layer.tobytes() for layer in layers}) == 3
+    assert len({layer.tobytes() for layer in layers}) == 4, "the last one by the picture alone"
 
 
 def test_without_an_encoder_the_refusal_names_the_remedy(folders: tuple[Path, Path], order: Order, make_png) -> None:
