@@ -19,6 +19,7 @@ from PIL import Image, PngImagePlugin
 from bfs_model import colour
 from bfs_model.compositing import composite_u8
 from bfs_model.errors import BadInput
+from bfs_model.shapes import Given
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
 MAX_PIXELS = 8192 * 8192
@@ -73,7 +74,7 @@ class LoadedImage:
         return Image.fromarray(self.rgb if self.alpha is None else self.rgba())
 
 
-def read_image(source: Source, *, key: str = "image", max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> LoadedImage:
+def read_image(source: Given[Source], *, key: str = "image", max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> LoadedImage:
     """Read one still picture from a path, bytes, a binary stream or a PIL image.
 
     The content decides the format, not the suffix: PNG, JPEG, WebP or TIFF. The size is checked before anything is decoded.
@@ -173,7 +174,7 @@ def png_bytes(image: Image.Image | np.ndarray, text: Mapping[str, str] | None = 
     return out.getvalue()
 
 
-def _read_bytes(source: Path | str | bytes | bytearray | BufferedIOBase | BinaryIO, key: str, max_bytes: int) -> tuple[bytes, str]:
+def _read_bytes(source: Given[Path | str | bytes | bytearray | BufferedIOBase | BinaryIO], key: str, max_bytes: int) -> tuple[bytes, str]:
     """The bytes and how to name them in an error."""
     too_big = f"is larger than {max_bytes / 2**20:g} MiB"
     if isinstance(source, str | os.PathLike):

@@ -16,6 +16,7 @@ from bfs_model.boxes import Box, bounding_box
 from bfs_model.compositing import pad_rgb, resize_rgba
 from bfs_model.errors import BadInput
 from bfs_model.images import MAX_PIXELS, checked_array, read_image, to_float, to_u8
+from bfs_model.shapes import Given
 
 ROLES = ("background", "foreground")
 PARTS = ("object", "effects")
@@ -32,23 +33,23 @@ class Layer:
     """
 
     rgba: np.ndarray
-    x: int = 0
-    y: int = 0
-    name: str = "Layer"
-    opacity: float | int = 1.0
+    x: Given[int] = 0
+    y: Given[int] = 0
+    name: Given[str] = "Layer"
+    opacity: Given[float] = 1.0
     blend_mode: str = "normal"
-    visible: bool = True
+    visible: Given[bool] = True
     role: str = "foreground"
     box: Box | None = None
     """The box that was asked for."""
-    prompt: str | None = None
-    seed: int | None = None
+    prompt: Given[str | None] = None
+    seed: Given[int | None] = None
     model: Mapping[str, Any] | str | None = None
     """What made it: name, and where known version and content hash. A bare name becomes `{"name": …}`."""
     parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Further settings; anything that JSON can hold."""
-    id: str = ""
-    group: str | None = None
+    id: Given[str] = ""
+    group: Given[str | None] = None
     """Name of the group it lies in; neighbours of one name are one group, which has no look of its own."""
     part: str | None = None
     """Which part of a drawn layer it is: "object" or "effects"; None when it is the whole."""
@@ -136,10 +137,10 @@ class LayerStack:
     def add(
         self,
         foreground: Image.Image | np.ndarray,
-        name: str | None = None,
+        name: Given[str | None] = None,
         *,
-        x: int = 0,
-        y: int = 0,
+        x: Given[int] = 0,
+        y: Given[int] = 0,
         index: int | None = None,
         **facts: Any,
     ) -> Layer:
@@ -256,7 +257,7 @@ class LayerStack:
         return ids.index(layer_id)
 
 
-def cropped(rgba: np.ndarray, x: int, y: int, box: Box | None) -> tuple[np.ndarray, int, int]:
+def cropped(rgba: np.ndarray, x: Given[int], y: Given[int], box: Box | None) -> tuple[np.ndarray, Given[int], Given[int]]:
     """A layer cut to its visible pixels, colours spread under alpha 0, and where its new top left corner lies.
 
     One clear pixel, at `box` if there is one, stands for a layer that holds nothing: file formats know no empty images.

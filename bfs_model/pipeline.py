@@ -25,6 +25,7 @@ from bfs_model.reference import PARTS as REFERENCE_PARTS
 from bfs_model.reference import Balance, Conditions, load_encoder, prepare_all
 from bfs_model.reference import conditions as read_conditions
 from bfs_model.refit import refitted
+from bfs_model.shapes import Given
 from bfs_model.step_cache import StepCache, StepCaching
 from bfs_model.window import Window
 
@@ -79,11 +80,11 @@ class BFSPipeline(StepCaching, FewSteps, DiffusionPipeline):
         image_encoder: Any = None,
         image_embedder: Any = None,
         feature_extractor: Any = None,
-        window_size: int = 512,
-        default_steps: int = 28,
-        guidance_scale: float = 30.0,
-        true_cfg_scale: float = 1.0,
-        alpha_floor: float = 0.02,
+        window_size: Given[int] = 512,
+        default_steps: Given[int] = 28,
+        guidance_scale: Given[float] = 30.0,
+        true_cfg_scale: Given[float] = 1.0,
+        alpha_floor: Given[float] = 0.02,
     ) -> None:
         super().__init__()
         arguments.check_settings(vae, window_size, default_steps, guidance_scale, true_cfg_scale, alpha_floor)
@@ -193,18 +194,18 @@ class BFSPipeline(StepCaching, FewSteps, DiffusionPipeline):
         reference_mask: Any = None,
         text_weight: float | int | None = None,
         image_weight: float | int = 1.0,
-        reference_tokens: int | None = None,
-        num_inference_steps: int | None = None,
-        guidance_scale: float | None = None,
-        true_cfg_scale: float | int | None = None,
-        seed: int | Sequence[int] | None = None,
+        reference_tokens: Given[int | None] = None,
+        num_inference_steps: Given[int | None] = None,
+        guidance_scale: Given[float | None] = None,
+        true_cfg_scale: Given[float | None] = None,
+        seed: Given[int | Sequence[int] | None] = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         latents: Tensor | None = None,
         composite: Any = None,
         output_type: str = "pil",
         decode_branch: bool = False,
         callback_on_step_end: Callback | None = None,
-        step_cache: str | StepCache | None = None,
+        step_cache: Given[str | StepCache | None] = None,
         return_dict: bool = True,
     ) -> BFSOutput | tuple[list[Any], list[Any], list[int | None]]:
         """Draw one layer per image; lists of equal length draw a batch.
@@ -296,7 +297,7 @@ class BFSPipeline(StepCaching, FewSteps, DiffusionPipeline):
         condition: Tensor,
         prompts: Conditions,
         steps: int,
-        guidance: float | None,
+        guidance: Given[float | None],
         guide: PromptGuidance | None,
         known: Tensor | None,
         callback: Callback | None,

@@ -21,7 +21,7 @@ from bfs_model import bundle, foreign, integrity, licence, memory
 from bfs_model.boxes import bounding_box
 from bfs_model.errors import BadInput
 from bfs_model.images import checked_array, read_image, to_u8
-from bfs_model.shapes import Float
+from bfs_model.shapes import Float, Given
 
 PARTS = ("image_encoder", "image_embedder", "feature_extractor")
 MARGIN = 1.3  # side of the square around the object, in longer sides of the object
@@ -46,7 +46,7 @@ class Balance:
 
     text: float | int | None = None
     image: float | int = 1.0
-    num_tokens: int | None = None
+    num_tokens: Given[int | None] = None
 
     def __post_init__(self) -> None:
         for key, weight in (("text_weight", self.text), ("image_weight", self.image)):
@@ -132,7 +132,7 @@ def encode(pipe: Any, pictures: Sequence[Image.Image]) -> Float[Tensor, "batch t
     return pipe.image_embedder(patches.to(pipe.image_embedder.dtype)).image_embeds
 
 
-def pool(tokens: Float[Tensor, "batch tokens dim"], num_tokens: int | None) -> Float[Tensor, "batch pooled dim"]:
+def pool(tokens: Float[Tensor, "batch tokens dim"], num_tokens: Given[int | None]) -> Float[Tensor, "batch pooled dim"]:
     """Average the square grid of tokens to a coarser one of `num_tokens`: 729 to 81 averages blocks of 3 × 3.
 
     Raises: `BadInput` when it is not a square number from 1 to the number of tokens there are.

@@ -17,6 +17,7 @@ from diffusers.hooks import FirstBlockCacheConfig, TaylorSeerCacheConfig
 from torch import Tensor
 
 from bfs_model.errors import BadInput
+from bfs_model.shapes import Given
 
 NONE = "none"
 
@@ -26,7 +27,7 @@ class FirstBlock:
     """Skip all but the first block of a step when that block's residual moved by less than `threshold` of its mean size."""
 
     kind: ClassVar[str] = "first_block"
-    threshold: float | int = 0.1
+    threshold: Given[float] = 0.1
 
     def __post_init__(self) -> None:
         if not isinstance(self.threshold, int | float) or not 0 < self.threshold < 1:
@@ -45,9 +46,9 @@ class TaylorSeer:
     """
 
     kind: ClassVar[str] = "taylorseer"
-    interval: int = 3
-    warmup_steps: int = 3
-    order: int = 1
+    interval: Given[int] = 3
+    warmup_steps: Given[int] = 3
+    order: Given[int] = 1
 
     def __post_init__(self) -> None:
         for name, value, least in (("interval", self.interval, 2), ("warmup_steps", self.warmup_steps, 1), ("order", self.order, 0)):
@@ -70,7 +71,7 @@ _KINDS: dict[str, type[FirstBlock] | type[TaylorSeer]] = {c.kind: c for c in (Fi
 KINDS = tuple(_KINDS)
 
 
-def of(kind: str, **settings: Any) -> StepCache | None:
+def of(kind: Given[str], **settings: Any) -> StepCache | None:
     """The cache of this name with these settings; None for `none`.
 
     Raises: `BadInput` for an unknown name, a setting that this cache does not have, or a value out of range.
@@ -110,7 +111,7 @@ class StepCaching:
         _install(self.transformer, None)
 
     @contextmanager
-    def _caching(self, setting: "str | StepCache | None") -> Iterator[None]:
+    def _caching(self, setting: "Given[str | StepCache | None]") -> Iterator[None]:
         """Install what this call asks for, if anything, with nothing remembered from before or for later."""
         transformer = self.transformer
         enabled = transformer._cache_config

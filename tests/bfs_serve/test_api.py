@@ -6,7 +6,6 @@ import json
 import zipfile
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -260,16 +259,6 @@ def test_bad_form_fields_are_422(client: TestClient, make_png: MakePng, changes:
     assert error["pointer"] == f"/{next(iter(changes))}"
 
 
-def test_a_prompt_may_be_empty_beside_a_reference_alone(client: TestClient, make_png: MakePng) -> None:
-    """With nothing to go by the request is refused; the model of these tests then says that it takes no reference."""
-    files = {"background": make_png()}
-    for prompt in ("", " \n "):
-        error = problem_of(client.post("/v1/layers", files=files, data=FIELDS | {"prompt": prompt}), 422)["errors"][0]
-        assert (error["key"], error["rule"]) == ("prompt", "is empty")
-    shown = client.post("/v1/layers", files=files | {"reference": make_png()}, data=FIELDS | {"prompt": ""}, headers=WAIT)
-    assert problem_of(shown, 422)["errors"][0]["pointer"] == "/reference"
-
-
 def test_forms_are_read_strictly(client: TestClient, make_png: MakePng) -> None:
     """A missing, doubled or textual background, too many fields and broken framing are told apart from failures."""
     assert "background" in problem_of(client.post("/v1/layers", files={"reference": make_png()}, data=FIELDS), 422)["detail"]
@@ -283,26 +272,6 @@ def test_forms_are_read_strictly(client: TestClient, make_png: MakePng) -> None:
     problem_of(client.post("/v1/layers", content=b"--x\r\nContent-Disposition: nonsense\r\n\r\na\r\n--x--\r\n", headers=headers), 400)
     problem_of(client.post("/v1/layers", content=b"no boundary here", headers=headers), 400)
     problem_of(client.post("/v1/layers", content=b"", headers={"Content-Type": "multipart/form-data"}), 400)
-
-
-@pytest.mark.parametrize("charset", ["undefined", "utf-7", "no-such-charset"])
-def test_a_charset_of_the_senders_own_is_no_failure(client: TestClient, make_png: MakePng, charset: str) -> None:
-    """Whatever a form claims its text to be, it is refused or read, never a 500."""
-    parts = [
-        b'Content-Disposition: form-data; name="box"\r\n\r\n+2AA-,4,40,28',
-        b'Content-Disposition: form-data; name="prompt"\r\n\r\na ball',
-    ]
-    parts.append(b'Content-Disposition: form-data; name="background"; filename="a.png"\r\n\r\n' + make_png())
-    body = b"".join(b"--x\r\n" + part + b"\r\n" for part in parts) + b"--x--\r\n"
-    answer = client.post("/v1/layers", content=body, headers={"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"})
-    assert 400 <= answer.status_code < 500 and answer.headers["content-type"] == "application/problem+json", answer.text
-
-
-def test_a_model_of_any_name_is_answered(serve: Serve, make_png: MakePng) -> None:
-    """Headers hold ASCII: the name is percent-encoded there, and as it is in JSON."""
-    answer = post(serve("模型 100%"), make_png(), WAIT)
-    assert answer.status_code == 200 and answer.json()["model"]["name"] == "模型 100%"
-    assert unquote(answer.headers["x-bfs-model"]) == "模型 100%@fake-模型 100%"
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "application/octet-stream", ""])

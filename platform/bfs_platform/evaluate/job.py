@@ -33,11 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     model, facts = _model(options.model)
     root = options.input.expanduser().resolve()
     num_records = spec.num_records if options.list is None else None  # a frozen list says itself which records it means
-    entries = list_entries(root, spec.group_by, options.limit, num_records, spec.records_seed)
+    limit = options.limit if options.list is None else None  # of a list: its first records, not those of the input
+    entries = list_entries(root, spec.group_by, limit, num_records, spec.records_seed)
     if num_records is not None and options.limit is None and len(entries) < num_records:
         print(f"The input has {len(entries)} records, fewer than the {num_records} of recipe {options.recipe}.", file=sys.stderr)
     if options.list is not None:
-        entries = select(entries, options.list, (manifest_of(root) or {}).get("body"))
+        entries = select(entries, options.list, (manifest_of(root) or {}).get("body"))[: options.limit]
     output = options.output.expanduser().absolute()
     connect_ray()
     manifest = evaluate(model, facts, root, entries, output, spec)

@@ -106,24 +106,27 @@ def compare(spec: PartsSpec, inputs: Inputs, output: Path) -> Path:
         return integrity.commit(staging, output / "table", KIND, {**facts, "table": figures})
 
 
-def table(results: Mapping[str, Mapping[int, dict[str, Any]]]) -> dict[str, dict[str, dict[str, float]]]:
+def table(results: Mapping[str, Mapping[int, dict[str, Any]]]) -> dict[str, dict[str, dict[str, float | None]]]:
     """Mean over seeds of the means over records, and their standard deviation over seeds, by variant and metric."""
-    made: dict[str, dict[str, dict[str, float]]] = {}
+    lists = {result["list"]["hash"] for by_seed in results.values() for result in by_seed.values()}
+    if len(lists) > 1:
+        raise BadInput("output", f"{len(lists)} lists", "are of different records", "remove what was made of earlier inputs")
+    made: dict[str, dict[str, dict[str, float | None]]] = {}
     for name, by_seed in results.items():
         figures = [result["systems"]["model"] for result in by_seed.values()]
-        known = [metric for metric in figures[0] if all(figure[metric]["mean"] is not None for figure in figures)]
+        known = [metric for metric in figures[0] if all(figure.get(metric, {}).get("mean") is not None for figure in figures)]
         made[name] = {metric: _spread([figure[metric]["mean"] for figure in figures]) for metric in known}
     return made
 
 
-def markdown(figures: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+def markdown(figures: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> str:
     """The table as Markdown: a row per metric that all variants have, a column per variant, means ± spread over seeds."""
     shown = [metric for metric in METRICS if all(metric in column for column in figures.values())]
     lines = [["", *(VARIANTS[name].label for name in figures)], ["---"] * (len(figures) + 1)]
     for metric in shown:
         about, cells = METRICS[metric], [column[metric] for column in figures.values()]
         label = f"{about.label} {'↑' if about.higher else '↓'}"
-        lines.append([label, *(f"{cell['mean']:.{about.digits}f} ± {cell['std']:.{about.digits}f}" for cell in cells)])
+        lines.append([label, *(_cell(cell, about.digits) for cell in cells)])
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
@@ -149,5 +152,10 @@ def _sets(overrides: Sequence[str]) -> tuple[str, ...]:
     return tuple(part for override in overrides for part in ("--set", override))
 
 
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    return {"mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else 0.0}
+def _spread(values: Sequence[float]) -> dict[str, float | None]:
+    return {"mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else None}
+
+
+def _cell(cell: Mapping[str, float | None], digits: int) -> str:
+    spread = "" if cell["std"] is None else f" ± {cell['std']:.{digits}f}"
+    return f"{cell['mean']:.{digits}f}{spread}"

@@ -1,5 +1,6 @@
 """The report: one static folder, no script or picture from elsewhere, that opens from disk."""
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -73,7 +74,14 @@ def _shown_sample(results: Mapping[str, Any], position: int, kinds: Mapping[str,
 
 
 def _file_name(position: int, kind: str) -> str:
-    return f"{position:05d}-{re.sub(r'[^A-Za-z0-9_.-]+', '_', kind)[:80]}.png"
+    system = system_of(kind)
+    return f"{position:05d}-{kind if system is None else f'composite_of_{_as_name(system)}'}.png"
+
+
+def _as_name(system: str) -> str:
+    """A system's name as far as a file name can hold it, made its own where that is not all of it."""
+    plain = re.sub(r"[^A-Za-z0-9_.-]+", "_", system)[:80]
+    return plain if plain == system else f"{plain}-{hashlib.sha256(system.encode()).hexdigest()[:8]}"
 
 
 def _learned(results: Mapping[str, Any]) -> dict[str, Any]:

@@ -114,7 +114,7 @@ def select(entries: Sequence[Entry], path: Path, source: dict[str, Any] | None =
     path = shipped if shipped.is_file() and not path.exists() else path
     try:
         frozen = json.loads(path.read_text(encoding="utf-8"))
-        wanted = [entry["id"] for entry in frozen["entries"]]
+        wanted = [str(entry["id"]) for entry in frozen["entries"]]
         expected = frozen["hash"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput("list", path, f"is not a frozen evaluation list ({error})", "give the list.json of an evaluation") from None
@@ -134,7 +134,7 @@ def _rendered_alike(frozen: dict[str, Any], chosen: Sequence[Entry], source: dic
     if not request or source is None or any(source.get(key) != value for key, value in request.items()):
         return False
     pairs = list(zip(frozen["entries"], json.loads(json.dumps([entry.frozen() for entry in chosen])), strict=True))
-    if any(then[key] != now[key] for then, now in pairs for key in ("id", "caption", "box")):
+    if any(then.get(key) != now[key] for then, now in pairs for key in ("id", "caption", "box")):
         return False
     num_other = sum(then["sha256"] != now["sha256"] for then, now in pairs)
     print(f"{num_other} of {len(pairs)} records differ from the frozen ones in bits: another processor rendered them.", file=sys.stderr)
@@ -169,14 +169,18 @@ def _scaled(sample: Sample, short_side: int) -> Sample:
     def mask(region: np.ndarray) -> np.ndarray:
         return resized(region.astype(np.uint8) * 255, size) > 127
 
+    x, y = size[0] / width, size[1] / height
     x0, y0, x1, y1 = sample.box
-    box = Box(int(x0 * factor), int(y0 * factor), math.ceil(x1 * factor), math.ceil(y1 * factor)).within(*size)
+    box = Box(int(x0 * x), int(y0 * y), min(math.ceil(x1 * x), size[0]), min(math.ceil(y1 * y), size[1]))
+    scaled_mask = mask(sample.object_mask)
+    if not scaled_mask.any():
+        raise Reject(Reason.EMPTY_MASK, f"the object's mask is empty at {size[0]}x{size[1]} pixels")
     return replace(
         sample,
         box=box,
         background=resized(sample.background, size),
         truth=resized(sample.truth, size),
-        object_mask=mask(sample.object_mask),
+        object_mask=scaled_mask,
         effect=None if sample.effect is None else mask(sample.effect),
     )
 

@@ -1,13 +1,14 @@
 """What one Ray actor does: load the model once, then draw and measure record after record."""
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
 
 from bfs_model.errors import BadInput
 from bfs_platform.data.record import Reject
-from bfs_platform.evaluate.baselines import Model, find_baseline, system_name
+from bfs_platform.evaluate.baselines import Baseline, Model, find_baseline, system_name
 from bfs_platform.evaluate.extraction import Extraction, extraction_figures
 from bfs_platform.evaluate.kept import kept_kinds, kept_pictures
 from bfs_platform.evaluate.learned.take import Learned
@@ -26,10 +27,16 @@ class Evaluator:
         self.root, self.spec = root, spec
         self.recogniser = find_recogniser(spec.recogniser)
         under_test = loader(spec.loader)(model)
-        under_evaluation = Extraction(under_test, spec.joint_guidance, spec.refit) if spec.task == "extraction" else Model(under_test)
-        self.systems = {"model": under_evaluation} | {system_name(name): find_baseline(name)(under_test) for name in spec.baselines}
+        systems = {"model": Model(under_test)} | {system_name(name): find_baseline(name)(under_test) for name in spec.baselines}
+        self.systems = {name: self._on_task(system) for name, system in systems.items()}
         self.learned = Learned(spec.learned)
         self.kinds = (*shown_kinds(self.systems), *kept_kinds(self.systems))
+
+    def _on_task(self, system: Baseline) -> Baseline:
+        """Models extract where the task is to extract: the one under evaluation, and those that it is compared with."""
+        if self.spec.task == "extraction" and isinstance(system, Model):
+            return Extraction(system.model, self.spec.joint_guidance, self.spec.refit)
+        return system
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         """Columns in: `position`, `entry` (JSON), `shown`, `kept`. Out: `position`, `result` (JSON) and one PNG column per kind."""
@@ -65,6 +72,7 @@ class Evaluator:
             if self.spec.task == "extraction" and drawn.has_layer:
                 result["systems"][name] |= extraction_figures(drawn, sample)
             self.learned.take(name, drawn, sample, result)
+            _finite(result["systems"][name])
             images = kept_pictures(name, drawn, sample, list(self.systems)) if kept else {}
             if shown and name == "model":
                 images |= pictures(drawn, sample, self.spec.thumbnail_side)
@@ -73,7 +81,16 @@ class Evaluator:
             return images
         except Exception as error:  # a system may fail in any way on a record; the list is evaluated all the same
             result["failures"].append({"id": sample.id, "system": name, "error": _line(error)})
+            for taken in ("systems", "features"):  # half of a record's figures are none
+                result.get(taken, {}).pop(name, None)
             return {}
+
+
+def _finite(figures: dict[str, float | None]) -> None:
+    """Raises `ValueError` naming the figure that is no number: it would spoil every mean, and JSON cannot hold it."""
+    for name, value in figures.items():
+        if value is not None and not math.isfinite(value):
+            raise ValueError(f"{name} is {value}")
 
 
 def _line(error: BaseException) -> str:

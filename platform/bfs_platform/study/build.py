@@ -53,11 +53,21 @@ def build_study(
         "cases": key_cases,
         "skipped": found.skipped,
     }
+    if (output / KEY).exists() and read_study(output / KEY) != study:
+        raise BadInput("output", output, "holds another study, whose answers only its key can read", "name a new folder")
     page = _render(study, shown)
     output.mkdir(parents=True, exist_ok=True)
     write_whole(output / PAGE, page.encode())
     write_whole(output / KEY, (json.dumps(key, indent=1, ensure_ascii=False) + "\n").encode())
     return key
+
+
+def read_study(path: Path) -> str | None:
+    """The id of the study that a key is of; None when it is no key."""
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["study"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _letters(case: Case, seed: int) -> dict[str, str]:

@@ -64,6 +64,11 @@ def gather(directories: Sequence[Path], wanted: Sequence[str], num_cases: int, s
     evaluations = [_read(directory) for directory in directories]
     if len({e.directory.name for e in evaluations}) < len(evaluations):
         raise BadInput("evaluation", ", ".join(map(str, directories)), "have folders of the same name", "rename one")
+    for setting in ("task", "short_side"):
+        values = [str(e.results["recipe"]["spec"].get(setting)) for e in evaluations]
+        if len(set(values)) > 1:
+            rule = f"differ in {setting} ({', '.join(values)}), which participants would see"
+            raise BadInput("evaluation", ", ".join(map(str, directories)), rule, "evaluate all with the same")
     chosen = _choose(evaluations, wanted)
     shared = [digest for digest in evaluations[0].kept if all(digest in e.kept for e in evaluations)]
     found = {digest: {name: _shown(*place, digest) for name, place in chosen.items()} for digest in shared}
@@ -118,7 +123,7 @@ def _shown(evaluation: _Evaluation, system: str, digest: str) -> Shown | None:
     own = folder / folder_of(list(evaluation.results["systems"]).index(system), system)
     background = own / f"{BACKGROUND}.png"
     shown = Shown(own / f"{LAYER}.png", background if background.is_file() else folder / f"{INPUT}.png", own / f"{COMPOSITE}.png")
-    return shown if shown.layer.is_file() and shown.composite.is_file() else None
+    return shown if all(path.is_file() for path in (shown.layer, shown.composite, shown.background)) else None
 
 
 def _case(sample: Mapping[str, Any], shown: Mapping[str, Shown | None]) -> Case:

@@ -1,6 +1,7 @@
 """Extraction measured against layers that are known by construction."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -86,6 +87,35 @@ def test_the_model_is_given_the_finished_picture(sample) -> None:
 def load_true(model: str) -> PipelineModel:
     """Loader for the test below; the sample is put in by it."""
     return PipelineModel(TruePipeline(None))
+
+
+def test_a_model_beside_it_extracts_as_well(make_source, monkeypatch) -> None:
+    """Two models on one task: the other one is given the finished picture too."""
+    monkeypatch.setattr("bfs_platform.evaluate.baselines.load_pipeline", load_true)
+    monkeypatch.setattr("bfs_platform.evaluate.baselines.locate", lambda folder: folder)
+    spec = EvaluationSpec(task="extraction", loader=f"{__name__}:load_true", recogniser=None, baselines=("other=folder", "truth"))
+    systems = Evaluator("tiny", make_source(1), spec).systems
+    assert [type(system).__name__ for system in systems.values()] == ["Extraction", "Extraction", "Truth"]
+
+
+def test_a_figure_that_is_no_number_is_a_failure_of_its_system(make_source, monkeypatch) -> None:
+    """It is named, nothing of that record counts for the system, and the other systems go on."""
+    spec = EvaluationSpec(task="extraction", loader=f"{__name__}:load_true", recogniser=None, baselines=("truth",))
+    root = make_source(1)
+    evaluator = Evaluator("tiny", root, spec)
+    entry = list_entries(root)[0]
+    evaluator.systems["model"].pipeline.sample = read_sample(entry, root, 10**6)
+    take = evaluator.learned.take
+
+    def spoilt(system: str, drawn: Any, sample: Any, result: dict[str, Any]) -> None:
+        take(system, drawn, sample, result)
+        if system == "model":
+            result["systems"][system]["dino"] = float("nan")
+
+    monkeypatch.setattr(evaluator.learned, "take", spoilt)
+    result, images = evaluator.evaluate(entry, shown=True)
+    assert set(result["systems"]) == {"truth"} and not any(kind == "layer" for kind in images)
+    assert [(f["system"], f["error"]) for f in result["failures"]] == [("model", "ValueError: dino is nan")]
 
 
 def test_the_recipe_measures_model_truth_and_matting(make_source) -> None:

@@ -50,7 +50,9 @@ def test_what_is_shared_is_trained_once_and_what_is_finished_not_again(tmp_path:
         (result / "manifest.json").touch()
 
     monkeypatch.setattr(parts, "run_script", run)
-    monkeypatch.setattr(parts, "read_results", lambda folder: {"systems": {"model": {"region_mae": {"mean": 0.25}}}})
+    monkeypatch.setattr(
+        parts, "read_results", lambda folder: {"list": {"hash": "same"}, "systems": {"model": {"region_mae": {"mean": 0.25}}}}
+    )
     spec = SPEC.model_copy(update={"variants": ("full", "without_reg")})
     with pytest.raises(RuntimeError, match="went down"):
         compare(spec, INPUTS, tmp_path)
@@ -59,7 +61,7 @@ def test_what_is_shared_is_trained_once_and_what_is_finished_not_again(tmp_path:
     assert ran == whole
     assert manifest == tmp_path / "table" / "manifest.json" and manifest.exists()
     lines = (tmp_path / "table" / "table.md").read_text().splitlines()
-    assert lines[0] == "|  | full | without L_reg |" and lines[2] == "| region MAE ↓ | 0.2500 ± 0.0000 | 0.2500 ± 0.0000 |"
+    assert lines[0] == "|  | full | without L_reg |" and lines[2] == "| region MAE ↓ | 0.2500 | 0.2500 |"
     with pytest.raises(BadInput, match="other settings"):
         compare(spec.model_copy(update={"stage1_steps": 21}), INPUTS, tmp_path)
 
@@ -67,8 +69,11 @@ def test_what_is_shared_is_trained_once_and_what_is_finished_not_again(tmp_path:
 def test_the_table_spreads_over_seeds() -> None:
     """Means of means and the standard deviation over seeds; a metric that one run lacks is left out."""
     runs = {
-        seed: {"systems": {"model": {"region_mae": {"mean": mean}, "alpha_outside": {"mean": other}}}}
+        seed: {"list": {"hash": "same"}, "systems": {"model": {"region_mae": {"mean": mean}, "alpha_outside": {"mean": other}}}}
         for seed, mean, other in ((1, 0.1, 0.5), (2, 0.3, None))
     }
+    with pytest.raises(BadInput, match="are of different records"):
+        table({"full": runs, "without_reg": {1: runs[1] | {"list": {"hash": "other"}}}})
+    assert table({"full": {1: runs[1]}})["full"]["region_mae"] == {"mean": 0.1, "std": None}, "one seed has no spread"
     made = table({"full": runs})
     assert made == {"full": {"region_mae": {"mean": pytest.approx(0.2), "std": pytest.approx(0.02**0.5)}}}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from bfs_platform.evaluate.report import write_report
+from bfs_platform.evaluate.report import _file_name, write_report
 from bfs_platform.evaluate.results import assemble
 from bfs_platform.evaluate.samples import Entry, list_entries
 from bfs_platform.evaluate.spec import EvaluationSpec
@@ -114,3 +114,11 @@ def test_a_report_without_pictures(make_source, tmp_path) -> None:
     results, _ = run(list_entries(root), root)
     page = write_report(results, {}, tmp_path / "report").read_text(encoding="utf-8")
     assert "composite PSNR" in page and "<figure>" not in page
+
+
+def test_pictures_of_systems_with_odd_names_are_kept_apart() -> None:
+    """Names that a file name cannot hold get a file each; plain ones keep theirs."""
+    names = ["模型一", "模型二", "a b", "a_b", "x" * 90 + "1", "x" * 90 + "2", "two_step"]
+    files = [_file_name(3, f"composite of {name}") for name in names]
+    assert len(set(files)) == len(names) and all(len(file) < 120 and file.isascii() for file in files)
+    assert files[-1] == "00003-composite_of_two_step.png" and _file_name(3, "layer") == "00003-layer.png"

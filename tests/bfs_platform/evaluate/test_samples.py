@@ -10,7 +10,7 @@ from PIL import Image
 from bfs_model.boxes import Box
 from bfs_model.errors import BadInput
 from bfs_platform.data.record import Reject
-from bfs_platform.evaluate.samples import Entry, frozen_list, list_entries, list_hash, read_sample, select
+from bfs_platform.evaluate.samples import Entry, Sample, _scaled, frozen_list, list_entries, list_hash, read_sample, select
 
 LIMIT = 10**6
 
@@ -145,6 +145,27 @@ def test_records_drawn_by_seed(make_source) -> None:
     assert [entry.row.id for entry in list_entries(root, num_records=2, seed=1)] == ids[:2]
     assert [entry.row.id for entry in list_entries(root, num_records=6, seed=2)] != ids
     assert len(list_entries(root, num_records=100)) == 6
+
+
+@pytest.mark.parametrize("size", [(1025, 768), (768, 1025), (683, 512), (1000, 333)])
+def test_an_object_at_the_far_edge_is_scaled_with_its_picture(size: tuple[int, int]) -> None:
+    """Rounding of the long side leaves neither the box outside nor a gap: it still ends where the picture ends."""
+    width, height = size
+    mask = np.zeros((height, width), bool)
+    mask[height - 100 :, width - 90 :] = True
+    picture = np.zeros((height, width, 3), np.uint8)
+    scaled = _scaled(Sample("a", "", Box(width - 90, height - 100, width, height), picture, picture, mask, None), 512)
+    assert min(scaled.object_mask.shape) == 512 and scaled.object_mask[-1, -1]
+    assert (scaled.box.x1, scaled.box.y1) == scaled.object_mask.shape[::-1]
+
+
+def test_an_object_that_scaling_swallows_is_refused() -> None:
+    """An empty mask would favour whoever draws nothing."""
+    mask = np.zeros((3000, 3000), bool)
+    mask[1500, 1500] = True
+    picture = np.zeros((3000, 3000, 3), np.uint8)
+    with pytest.raises(Reject, match="empty at 32x32"):
+        _scaled(Sample("a", "", Box(1500, 1500, 1501, 1501), picture, picture, mask, None), 32)
 
 
 def test_the_short_side_is_scaled(make_source) -> None:

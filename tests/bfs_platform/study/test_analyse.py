@@ -92,6 +92,30 @@ def test_bad_files_are_refused_with_reasons(key) -> None:
     assert "refused" in as_text(result)
 
 
+def test_the_order_of_files_decides_nothing(key) -> None:
+    """Who saved twice the same counts once; who saved two different sheets is asked which of them holds."""
+    one, same, other = (answers(key, name, {"bfs": high, "other": 1}, participant="Ann") for name, high in (("a", 5), ("b", 5), ("c", 2)))
+    rest = answers(key, "rest", {"bfs": 3, "other": 3})
+    for files in ([one, same, rest], [same, one, rest]):
+        result = analyse_study(files, key)
+        assert result["num_participants"] == 2 and result["systems"]["bfs"]["average"]["mean"] == 4
+    for files in ([one, other, rest], [rest, other, one]):
+        result = analyse_study(files, key)
+        assert result["num_participants"] == 1 and set(result["refused"]) == {str(one), str(other)}
+        assert "has answered differently in" in result["refused"][str(one)]
+
+
+def test_odd_files_end_in_a_sentence(key) -> None:
+    """Lone surrogates and terminal escapes are not passed on; a byte order mark and another case of the name do no harm."""
+    good = answers(key, "good", {"bfs": 4, "other": 3})
+    odd = answers(key, "odd", {"bfs": 4, "other": 3}, study="\ud800\x1b[31m")
+    marked = key.parent / "marked.json"
+    marked.write_bytes(b"\xef\xbb\xbf" + answers(key, "GOOD", {"bfs": 4, "other": 3}).read_bytes())
+    result = analyse_study([good, odd, marked], key)
+    assert as_text(result).encode() and "\x1b" not in as_text(result)
+    assert "has answered already" in result["refused"][str(marked)]
+
+
 def test_without_one_good_file_there_is_no_result(key, tmp_path) -> None:
     """The reason of the first is the message; a key that is none is refused before."""
     bad = answers(key, "p1", {"bfs": 1, "other": 1}, study="s2")

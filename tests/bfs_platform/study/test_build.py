@@ -55,6 +55,25 @@ def test_pictures_are_what_the_key_says(make_evaluation, source, tmp_path) -> No
             assert np.array_equal(layer[layer[..., 3] > 0], kept[kept[..., 3] > 0])
 
 
+def test_the_key_of_another_study_is_not_replaced(make_evaluation, tmp_path) -> None:
+    """Answers that are out can only be read by it; the same study may be written again."""
+    folder = make_evaluation("first", ("identity", "truth"))
+    systems = ("model", "truth")
+    build_study([folder], tmp_path / "study", 1, systems=systems)
+    before = (tmp_path / "study/key.json").read_bytes()
+    with pytest.raises(BadInput, match="holds another study"):
+        build_study([folder], tmp_path / "study", 1, num_cases=1, systems=systems)
+    assert (tmp_path / "study/key.json").read_bytes() == before
+    build_study([folder], tmp_path / "study", 1, systems=systems)
+
+
+def test_evaluations_of_other_sizes_are_not_mixed(make_evaluation, tmp_path) -> None:
+    """Their pictures would tell which is which."""
+    folders = [make_evaluation("first"), make_evaluation("second", seed=5, short_side=16)]
+    with pytest.raises(BadInput, match="differ in short_side"):
+        build_study(folders, tmp_path / "study")
+
+
 def test_letters_follow_the_seed(make_evaluation, tmp_path) -> None:
     """The same seed gives the same study, byte by byte; letters change between cases and seeds."""
     folders = [make_evaluation("first", ("identity", "truth")), make_evaluation("second", seed=5)]

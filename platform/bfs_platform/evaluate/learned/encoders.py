@@ -74,9 +74,12 @@ class Dino:
 
 
 def cosine(first: np.ndarray, second: np.ndarray) -> float:
-    """Cosine of two vectors."""
+    """Cosine of two vectors. Raises `ValueError` where one is zero."""
     a, b = first.astype(np.float64), second.astype(np.float64)
-    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
+    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
+    if not lengths > 0:
+        raise ValueError("a vector of features is zero, so it has no direction")
+    return float(a @ b / lengths)
 
 
 def _loaded(model_class: Any, folder: Path, device: torch.device) -> Any:

@@ -22,17 +22,23 @@ class Kid:
 def kid(found: np.ndarray, wanted: np.ndarray, subsets: int, subset_size: int, seed: int) -> Kid | None:
     """KID between features `found` and `wanted`, both [N, D] of the same records; None with fewer than four.
 
-    A subset is drawn without replacement, from each set by itself. With N ≤ `subset_size` a subset holds half of the
-    records: the estimator has no bias at any size, and the spread still says something. What is drawn depends on `seed` alone.
+    Subsets are drawn without replacement, from each set by itself, as torchmetrics does. With N ≤ `subset_size` each holds one
+    half of the records, and no record is in both: a picture is never compared with its own truth, which on few records would
+    pull the distance far below zero. The spread still says something. What is drawn depends on `seed` alone.
     """
     total = len(found)
     if total < _LEAST:
         return None
-    size = subset_size if total > subset_size else total // 2
+    apart = total <= subset_size
+    size = total // 2 if apart else subset_size
     values = []
     for index in range(subsets):
         generator = np.random.default_rng(seed_of(seed, "kid", index))
-        first, second = (generator.choice(total, size, replace=False) for _ in range(2))
+        if apart:
+            order = generator.permutation(total)
+            first, second = order[:size], order[size : 2 * size]
+        else:
+            first, second = (generator.choice(total, size, replace=False) for _ in range(2))
         values.append(squared_mmd(found[first], wanted[second]))
     spread = float(np.std(values, ddof=1)) if subsets > 1 else None
     return Kid(float(np.mean(values)), spread, subsets, size)

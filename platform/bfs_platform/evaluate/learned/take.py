@@ -146,6 +146,8 @@ def learned_names(figures: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _packed(vector: np.ndarray) -> str:
+    if not np.isfinite(vector).all():
+        raise ValueError("the features for KID hold NaN or infinite values")
     return base64.b64encode(vector.astype("<f4").tobytes()).decode("ascii")
 
 

@@ -38,6 +38,18 @@ def test_subsets_depend_on_the_seed_alone() -> None:
     assert kid(found[:3], wanted[:3], 8, 10, 0) is None
 
 
+def test_pairs_of_few_records_do_not_pull_it_down() -> None:
+    """Each picture is close to its own truth, and both sets are of one distribution: the distance is zero all the same."""
+    values = []
+    for seed in range(40):
+        wanted = np.random.default_rng(seed).standard_normal((20, 16))
+        found = wanted + 0.05 * np.random.default_rng(seed + 1000).standard_normal((20, 16))
+        estimate = kid(found, wanted, 10, 1000, seed)
+        assert estimate is not None
+        values.append(estimate.mean)
+    assert abs(np.mean(values)) < 4 * np.std(values) / np.sqrt(len(values))
+
+
 def test_the_mean_over_subsets_is_near_the_whole() -> None:
     """Subsets estimate the distance of the full sets."""
     generator = np.random.default_rng(3)
