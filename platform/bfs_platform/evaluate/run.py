@@ -14,7 +14,7 @@ from bfs_model.errors import BadInput
 from bfs_platform.config import dump
 from bfs_platform.evaluate.baselines import find_baseline
 from bfs_platform.evaluate.kept import kept_kinds, write_kept
-from bfs_platform.evaluate.learned.take import check_learned
+from bfs_platform.evaluate.learned.take import check_learned, present
 from bfs_platform.evaluate.models import loader
 from bfs_platform.evaluate.pictures import shown_kinds
 from bfs_platform.evaluate.report import write_report
@@ -42,7 +42,8 @@ def evaluate(model: str, facts: dict[str, Any], root: Path, entries: Sequence[En
     if len(set(systems)) < len(systems):
         raise BadInput("baselines", ", ".join(spec.baselines), "name one system twice", "give each its own name before =")
     started = time.monotonic()
-    rows, images = _collect(_run(model, root, entries, spec), len(entries), (*shown_kinds(systems), *kept_kinds(systems)))
+    run_spec = spec.model_copy(update={"learned": present(spec.learned, learned)})
+    rows, images = _collect(_run(model, root, entries, run_spec), len(entries), (*shown_kinds(systems), *kept_kinds(systems)))
     results = assemble(rows, entries, spec, facts, learned)
     with integrity.staged(output) as staging:
         write_results(results, staging)

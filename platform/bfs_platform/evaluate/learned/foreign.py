@@ -75,7 +75,11 @@ class ForeignScorer:
 
 def probe(package: str, interpreter: str) -> dict[str, str]:
     """Versions of `package` and torch in the other environment. Raises `Absent` or `BadInput` as `ForeignScorer` does."""
-    done = subprocess.run([*_command(package, interpreter), "--probe"], capture_output=True, text=True, timeout=_PROBE_S, env=_env())
+    command = [*_command(package, interpreter), "--probe"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_PROBE_S, env=_env())
+    except subprocess.TimeoutExpired:
+        raise BadInput(f"learned.{package}", interpreter, f"does not answer within {_PROBE_S} s", "see what its import waits for") from None
     lines = done.stdout.splitlines()
     if not lines:
         why = (done.stderr.strip().splitlines() or ["no output"])[-1]

@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -54,6 +53,11 @@ def check_learned(spec: LearnedSpec) -> dict[str, Any]:
     return facts
 
 
+def present(spec: LearnedSpec, facts: Mapping[str, Any]) -> LearnedSpec:
+    """`spec` without the packages that `check_learned` found absent, which is said once; what workers lack is said per record."""
+    return spec.model_copy(update={package: None for package in FOREIGN if package not in facts["packages"]})
+
+
 def _check_kid(spec: LearnedSpec, features: str) -> None:
     if features in _MODEL_TYPES:
         if getattr(spec, features) is None:
@@ -82,10 +86,13 @@ class Learned:
                 _check_kid(spec, spec.kid)
                 own: dict[str, FeatureExtractor | None] = {"clip": self.clip, "dino": self.dino}
                 self.extractor = own[spec.kid] if spec.kid in own else cast("FeatureExtractor", imported("learned.kid", spec.kid)(device))
+        self.lost: dict[str, str] = {}  # packages that are there and whose networks this worker cannot load, and why
         for package in FOREIGN:
             if getattr(spec, package) is not None:
-                with suppress(Absent):  # said once, by `check_learned`
+                try:
                     self.scorers.append(ForeignScorer(package, getattr(spec, package)))
+                except (Absent, RuntimeError) as error:
+                    self.lost[package] = f"cannot be loaded: {error}"[:500]
         self._truths: tuple[str, dict[str, np.ndarray]] = ("", {})
 
     def take(self, system: str, drawn: Drawn, sample: Sample, result: dict[str, Any]) -> None:
@@ -101,12 +108,15 @@ class Learned:
         if self.extractor is not None:
             pair = [self.extractor.features(picture), self._truth(self.extractor, sample, truth)]
             result.setdefault("features", {})[system] = [_packed(vector) for vector in pair]
+        faults = dict(self.lost)
         for scorer in self.scorers:
             try:
                 figures |= scorer.score(picture, sample.caption)
             except RuntimeError as error:
-                result["failures"].append({"id": sample.id, "system": f"{system}: {scorer.package}", "error": str(error)[:500]})
-                figures |= dict.fromkeys(FOREIGN[scorer.package])
+                faults[scorer.package] = str(error)[:500]
+        for package, error in faults.items():
+            result["failures"].append({"id": sample.id, "system": f"{system}: {package}", "error": error})
+            figures |= dict.fromkeys(FOREIGN[package])
         result["systems"][system] |= figures
 
     def _truth(self, extractor: FeatureExtractor, sample: Sample, truth: np.ndarray) -> np.ndarray:

@@ -4,11 +4,16 @@ import os
 import stat
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from bfs_model.errors import BadInput
+from bfs_platform.evaluate.learned import take
 from bfs_platform.evaluate.learned.foreign import Absent, ForeignScorer, probe
+from bfs_platform.evaluate.learned.take import Learned, check_learned, present
+from bfs_platform.evaluate.spec import LearnedSpec
 
 PYIQA = """
 import torch
@@ -79,6 +84,25 @@ def test_a_failing_score_does_not_end_the_scorer(interpreter, picture) -> None:
                 scorer.score(picture, "die")
     finally:
         scorer.close()
+
+
+def test_a_worker_that_cannot_load_what_is_there_says_so(interpreter, tmp_path, monkeypatch) -> None:
+    """The package imports and its networks do not load, or loading kills the process: each record names it, the rest is measured."""
+    for text, said in (
+        ("raise OSError('no weights')", "cannot be loaded: OSError: no weights"),
+        ("import os; os._exit(9)", "ended without"),
+    ):
+        (tmp_path / "packages" / "hpsv3.py").write_text(f"class HPSv3RewardInferencer:\n    def __init__(self, device):\n        {text}\n")
+        spec = LearnedSpec(hpsv3=interpreter, pyiqa=interpreter)
+        learned = Learned(present(spec, check_learned(spec)))
+        sample = SimpleNamespace(id="a", caption="a cube")
+        monkeypatch.setattr(take, "judged", lambda *_: (np.zeros((4, 4, 3), np.uint8),) * 2)
+        result = {"systems": {"model": {}}, "failures": []}
+        learned.take("model", SimpleNamespace(has_layer=False), sample, result)
+        assert result["systems"]["model"]["hpsv3"] is None and result["systems"]["model"]["musiq"] > 0
+        assert [failure["system"] for failure in result["failures"]] == ["model: hpsv3"] and said in result["failures"][0]["error"]
+        for scorer in learned.scorers:
+            scorer.close()
 
 
 def test_what_is_not_installed_is_absent_with_a_reason() -> None:
