@@ -114,8 +114,8 @@ class Learned:
                 figures |= scorer.score(picture, sample.caption)
             except RuntimeError as error:
                 faults[scorer.package] = str(error)[:500]
-        for package, error in faults.items():
-            result["failures"].append({"id": sample.id, "system": f"{system}: {package}", "error": error})
+        for package, fault in faults.items():
+            result["failures"].append({"id": sample.id, "system": f"{system}: {package}", "error": fault})
             figures |= dict.fromkeys(FOREIGN[package])
         result["systems"][system] |= figures
 
