@@ -16,7 +16,7 @@ MEMORY_VARIABLE = "BFS_MEMORY"
 # The frozen networks, in the order of their size.
 FROZEN = ("transformer", "text_encoder_2", "text_encoder", "image_encoder", "image_embedder")
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
-_INSTALL = "install torchao, or use memory=none or memory=offload"
+_INSTALL = "install torchao (0.18 is known to work), or use memory=none or memory=offload"
 
 
 def as_dtype(value: str | torch.dtype | None) -> torch.dtype | None:
