@@ -107,5 +107,5 @@ def test_memory_does_not_grow_with_the_records(tmp_path: Path, step: str) -> Non
             tracemalloc.stop()
 
     peak(100)  # imports, caches
-    few, many = peak(500), peak(4000)
+    few, many = (min(peak(number) for _ in range(3)) for number in (500, 4000))  # threads of other tests are measured as well
     assert many - few < 10 * 3500, f"{(many - few) / 3500:.0f} bytes per record"
