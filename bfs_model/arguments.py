@@ -10,7 +10,7 @@ from bfs_model import canvas, draws
 from bfs_model.boxes import Box
 from bfs_model.encoding import spatial_factor
 from bfs_model.errors import BadInput
-from bfs_model.layers import encodable
+from bfs_model.layers import check_text, whole
 from bfs_model.prompt_guidance import checked_scale
 
 MAX_STEPS = 1000
@@ -48,9 +48,8 @@ def batch(background: Any, box: Any, prompt: Any) -> tuple[list[np.ndarray], lis
     prompts = list(prompt) if isinstance(prompt, list | tuple) else [prompt]
     if not prompts or not all(isinstance(p, str) for p in prompts):
         raise BadInput("prompt", prompts, "is not text", "give one text per image")
-    for p in prompts:
-        if encodable(p) != p:
-            raise BadInput("prompt", ascii(p), "holds half a character (a lone surrogate)", "write it anew")
+    for text in prompts:
+        check_text("prompt", text)
     backgrounds = list(background) if isinstance(background, list | tuple) else [background] * len(prompts)
     boxes = list(box) if isinstance(box, list | tuple) and box and not isinstance(box[0], int | float | np.number) else [box] * len(prompts)
     if not len(prompts) == len(backgrounds) == len(boxes):
@@ -78,16 +77,12 @@ def generators(count: int, seed: Any, generator: Any) -> tuple[list[torch.Genera
         return given, [g.initial_seed() for g in given]
     if seed is None:
         seed = int(np.random.SeedSequence().generate_state(1)[0])
-    seeds = [_seed(s) for s in seed] if isinstance(seed, list | tuple | np.ndarray) else [_seed(seed) + i for i in range(count)]
+    seeds = (
+        [whole("seed", s) for s in seed] if isinstance(seed, list | tuple | np.ndarray) else [whole("seed", seed) + i for i in range(count)]
+    )
     if len(seeds) != count:
         raise BadInput("seed", seeds, f"are not {count} seeds", "give one per image")
     return [draws.generator("bfs", s) for s in seeds], list(seeds)
-
-
-def _seed(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise BadInput("seed", value, "is not a whole number", "give one, or one per image")
-    return int(value)
 
 
 def _finite(value: Any) -> bool:

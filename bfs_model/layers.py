@@ -74,11 +74,11 @@ class Layer:
                 raise BadInput(field, value, "is not text")
         model = {"name": self.model} if isinstance(self.model, str) else self.model
         clean = {
-            "x": _whole("x", self.x, MAX_OFFSET),
-            "y": _whole("y", self.y, MAX_OFFSET),
+            "x": whole("x", self.x, MAX_OFFSET),
+            "y": whole("y", self.y, MAX_OFFSET),
             "opacity": float(self.opacity),
             "visible": bool(self.visible),
-            "seed": None if self.seed is None else _whole("seed", self.seed),
+            "seed": None if self.seed is None else whole("seed", self.seed),
             "name": printable(self.name)[:NAME_LENGTH] or "Layer",
             "id": printable(self.id)[:NAME_LENGTH],
             "group": (printable(self.group)[:NAME_LENGTH] or None) if self.group is not None else None,
@@ -279,8 +279,8 @@ def _rgba(image: Image.Image | np.ndarray) -> np.ndarray:
     return np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)])
 
 
-def _whole(field: str, value: Any, limit: int | None = None) -> int:
-    """A whole number, also one of numpy's, as Python's own, which every file can hold."""
+def whole(field: str, value: Any, limit: int | None = None) -> int:
+    """A whole number, also one of numpy's, as Python's own, which every file can hold. Raises `BadInput`."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -288,6 +288,12 @@ def _whole(field: str, value: Any, limit: int | None = None) -> int:
     if isinstance(value, bool) or (limit is not None and abs(number) > limit):
         raise BadInput(field, value, "is not a whole number" + (f" from -{limit:,} to {limit:,}" if limit else ""))
     return number
+
+
+def check_text(field: str, text: str) -> None:
+    """Raises `BadInput` for text that no encoder and no file can take."""
+    if encodable(text) != text:
+        raise BadInput(field, ascii(text), "holds half a character (a lone surrogate)", "write it anew")
 
 
 def encodable(text: str) -> str:

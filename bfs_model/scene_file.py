@@ -18,7 +18,7 @@ from bfs_model.blending import BLEND_MODES
 from bfs_model.boxes import Box
 from bfs_model.errors import BadInput
 from bfs_model.images import read_image
-from bfs_model.layers import MAX_OFFSET, NAME_LENGTH, encodable, printable
+from bfs_model.layers import MAX_OFFSET, NAME_LENGTH, check_text, printable
 from bfs_model.scene import Picture, Scene, SceneLayer
 
 MAX_LAYERS = 200
@@ -120,8 +120,7 @@ def _text(entry: Mapping[str, Any], key: str, place: str) -> str:
     value = entry.get(key, "")
     if not isinstance(value, str):
         raise BadInput(f"{place}.{key}", _shown(value), "is not text", 'write it in quotes: "…"')
-    if encodable(value) != value:
-        raise BadInput(f"{place}.{key}", ascii(value), "holds half a character (a lone surrogate)", "write it anew")
+    check_text(f"{place}.{key}", value)
     return value
 
 
