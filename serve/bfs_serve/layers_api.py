@@ -11,6 +11,7 @@ from bfs_serve import answers
 from bfs_serve.backend import Backend
 from bfs_serve.caller import Caller, TheBackend
 from bfs_serve.negotiation import choose_format, preferred_wait_s
+from bfs_serve.outlive import outliving
 from bfs_serve.problems import Problem, ProblemError
 from bfs_serve.schemas import JobView, LayerBody, LayerFields, LayerResult
 from bfs_serve.uploads import read_order
@@ -79,29 +80,31 @@ async def draw_layer(
     wait_s = preferred_wait_s(prefer or [], LONGEST_WAIT_S)
     _check_key(idempotency_key)
     order, explicit_seed = await read_order(request)
-    view = await backend.submit(caller, order, idempotency_key, explicit_seed)
-    if isinstance(view, Problem):
-        raise request.app.state.admission.refused(view)
-    job_id = view["id"]
-    headers = {"Location": view["links"]["self"]}
-    if wait_s is not None:
-        headers["Preference-Applied"] = f"wait={wait_s:g}"
-        view = await _wait(backend, caller, job_id, wait_s, abandon=idempotency_key is None) or view
-        if "finished_at" in view:
-            response = await answers.of_result(await backend.result(caller, job_id), kind)
-            response.headers.update(headers)
-            return response
+    submission = outliving(backend.submit(caller, order, idempotency_key, explicit_seed))
+    try:
+        view = await asyncio.shield(submission)
+        if isinstance(view, Problem):
+            raise request.app.state.admission.refused(view)
+        headers = {"Location": view["links"]["self"]}
+        if wait_s is not None:
+            headers["Preference-Applied"] = f"wait={wait_s:g}"
+            view = await backend.wait(caller, view["id"], wait_s) or view
+    except asyncio.CancelledError:  # the caller hung up
+        if idempotency_key is None:
+            outliving(_withdraw(backend, caller, submission))
+        raise
+    if wait_s is not None and "finished_at" in view:
+        response = await answers.of_result(await backend.result(caller, view["id"]), kind)
+        response.headers.update(headers)
+        return response
     return answers.of_view(view, 202, headers | _RETRY_AFTER)
 
 
-async def _wait(backend: Backend, caller: str, job_id: str, wait_s: float, abandon: bool) -> dict[str, Any] | None:
-    """Wait for a job. A caller that hangs up meanwhile never learned the job's id, so the job is canceled (`abandon`)."""
-    try:
-        return await backend.wait(caller, job_id, wait_s)
-    except asyncio.CancelledError:
-        if abandon:
-            await asyncio.shield(backend.cancel(caller, job_id))
-        raise
+async def _withdraw(backend: Backend, caller: str, submission: asyncio.Task[dict[str, Any] | Problem]) -> None:
+    """Cancel a job whose id its caller never learned: nobody could fetch the result."""
+    view = await submission
+    if not isinstance(view, Problem):
+        await backend.cancel(caller, view["id"])
 
 
 def _check_key(key: str | None) -> None:
