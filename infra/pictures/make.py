@@ -9,6 +9,7 @@ Columns: background with box, layer on a checkerboard, its alpha, composite, the
 
 import argparse
 import json
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ def main() -> None:
     pipe.set_progress_bar_config(disable=True)
     rows = [row(pipe, arguments.input, entries[i]) for i in arguments.scenes]
     half = (len(rows) + 1) // 2
-    grid([left + right for left, right in zip(rows[:half], rows[half:], strict=True)]).save(arguments.output)
+    grid([left + right for left, right in zip_longest(rows[:half], rows[half:], fillvalue=[])]).save(arguments.output)
 
 
 def row(pipe: BFSPipeline, root: Path, entry: dict[str, object]) -> list[Image.Image]:

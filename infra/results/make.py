@@ -18,6 +18,7 @@ from typing import Any
 
 from bfs_model import integrity
 from bfs_model.errors import BadInput
+from bfs_model.files import write_whole
 from bfs_platform.evaluate import parts
 from bfs_platform.evaluate.catalogue import METRICS
 from bfs_platform.evaluate.results import read_results
@@ -57,8 +58,7 @@ def rewrite(document: Path, mark: str, tables: str) -> Path:
     text = document.read_text(encoding="utf-8")
     if not marked.search(text):
         raise BadInput("document", document, f"has no {mark} marks", f"add <!-- {mark} --> and <!-- /{mark} --> on lines of their own")
-    document.write_text(marked.sub(lambda found: found[1] + tables + found[2], text), encoding="utf-8")
-    return document.absolute()
+    return write_whole(document, marked.sub(lambda found: found[1] + tables + found[2], text).encode(), key="document").absolute()
 
 
 def of_parts(folder: Path) -> str:

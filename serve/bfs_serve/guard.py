@@ -36,6 +36,7 @@ _STRIPPED = (
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MAX_BODY_VARIABLE = "BFS_MAX_BODY_BYTES"
 _MAX_IN_FLIGHT_VARIABLE = "BFS_MAX_IN_FLIGHT"
+_FULL = Problem("busy", "Too many requests are being answered; try again in 1 s.", retry_after_s=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +86,8 @@ class Guard:
             await reply.refuse(caller)
         elif scope["path"] in OPEN_PATHS:
             await self._probe(scope, caller, receive, reply)
-        elif self._in_flight >= self._limits.max_in_flight:
-            await reply.refuse(Problem("busy", "Too many requests are being answered; try again in 1 s.", retry_after_s=1))
+        elif self._full:
+            await reply.refuse(_FULL)
         else:
             await self._with_body(scope, caller, receive, reply)
 
@@ -106,11 +107,18 @@ class Guard:
             if refused.problem is not None:
                 await reply.refuse(refused.problem)
             return
+        if self._full:  # many may have sent their bodies at the same time
+            await reply.refuse(_FULL)
+            return
         self._in_flight += 1
         try:
             await self._pass_on(scope, caller, receive if body is None else _replay(body, receive), reply)
         finally:
             self._in_flight -= 1
+
+    @property
+    def _full(self) -> bool:
+        return self._in_flight >= self._limits.max_in_flight
 
     async def _pass_on(self, scope: Scope, caller: str, receive: Receive, reply: Reply) -> None:
         scope["headers"].append((CALLER_HEADER, caller.encode()))

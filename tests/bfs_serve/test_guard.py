@@ -164,13 +164,15 @@ def test_uploads_share_a_budget() -> None:
     asyncio.run(main())
 
 
+async def slow(send: Send) -> None:
+    """Answers 200 after a while."""
+    await asyncio.sleep(0.1)
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body"})
+
+
 def test_requests_in_flight_are_capped_and_probes_still_answered() -> None:
     """The third request at once is 503 with Retry-After; /healthz is not counted."""
-
-    async def slow(send: Send) -> None:
-        await asyncio.sleep(0.1)
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body"})
 
     async def main() -> None:
         guard = Guard(Inside(slow), LIMITS)
@@ -178,6 +180,18 @@ def test_requests_in_flight_are_capped_and_probes_still_answered() -> None:
         assert [a.status for a in answers] == [200, 200, 503, 200]
         assert answers[2].headers["retry-after"] == "1"
         assert (await ask(guard)).status == 200
+
+    asyncio.run(main())
+
+
+def test_requests_whose_bodies_end_together_are_capped_too() -> None:
+    """None was being answered yet when their heads came."""
+
+    async def main() -> None:
+        guard = Guard(Inside(slow), LIMITS)
+        upload = {"headers": {"content-length": "20"}, "chunks": [b"x" * 10, b"x" * 10], "pause_s": 0.02}
+        answers = await asyncio.gather(*(ask(guard, **upload) for _ in range(4)))
+        assert sorted(a.status for a in answers) == [200, 200, 503, 503]
 
     asyncio.run(main())
 

@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bfs_model import integrity
+from bfs_model import bundle, integrity
 from bfs_model.errors import BadInput
 from bfs_model.files import write_whole
+from bfs_platform.data.shards import open_dataset
 from bfs_platform.evaluate.catalogue import METRICS
 from bfs_platform.evaluate.results import read_results
 from bfs_platform.evaluate.spec import PartsSpec
@@ -88,9 +89,9 @@ def jobs_of(spec: PartsSpec, name: str, seed: int, inputs: Inputs, output: Path)
 def compare(spec: PartsSpec, inputs: Inputs, output: Path) -> Path:
     """Run what is missing and commit the table to `output`/table; returns the path of its manifest.
 
-    Raises `BadInput` when `output` holds another comparison.
+    Raises `BadInput` when `output` holds another comparison, or an input is not there.
     """
-    facts = {**spec.resolved(), "inputs": asdict(inputs)}
+    facts = {**spec.resolved(), "inputs": asdict(inputs), "content_hashes": content_hashes(inputs)}
     _claim(output, facts)
     for seed in spec.seeds:
         for name in spec.variants:
@@ -104,6 +105,12 @@ def compare(spec: PartsSpec, inputs: Inputs, output: Path) -> Path:
     with integrity.staged(output / "table") as staging:
         (staging / "table.md").write_text(markdown(figures), encoding="utf-8")
         return integrity.commit(staging, output / "table", KIND, {**facts, "table": figures})
+
+
+def content_hashes(inputs: Inputs) -> dict[str, str]:
+    """What the trainings start from and are given. Raises `BadInput` when it is not there or not whole."""
+    data = {name: open_dataset(getattr(inputs, name)).content_hash for name in ("synthetic", "natural")}
+    return {"base": bundle.content_hash(inputs.base), **data}
 
 
 def table(results: Mapping[str, Mapping[int, dict[str, Any]]]) -> dict[str, dict[str, dict[str, float | None]]]:

@@ -1,13 +1,18 @@
 """Figures of an evaluation as tags of the version that it is about, for the promotion gates to read."""
 
+import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
 from bfs_model.errors import BadInput
 from bfs_platform.evaluate.results import mean_metrics, read_results
 from bfs_platform.registry.store import CONTENT_HASH, Reference, Registry
 
 PREFIX = "eval."
-LIST_HASH, NUM_SAMPLES = PREFIX + "list_hash", PREFIX + "num_samples"
+LIST_HASH, NUM_SAMPLES, PROTOCOL = PREFIX + "list_hash", PREFIX + "num_samples", PREFIX + "protocol"
+# What of an evaluation's recipe can change a figure of the model, besides the list.
+_PROTOCOL_KEYS = ("task", "joint_guidance", "refit", "seed", "steps", "effect_threshold", "recogniser", "short_side", "learned")
 
 
 def attach_evaluation(reference: Reference, evaluation_dir: Path | str, *, uri: str | None = None) -> dict[str, float]:
@@ -24,7 +29,7 @@ def attach_evaluation(reference: Reference, evaluation_dir: Path | str, *, uri: 
         raise BadInput("evaluation", evaluation_dir, f"is of model {str(evaluated)[:12]}, not of {reference}", "evaluate this version")
     metrics = mean_metrics(results)
     tags = {f"{PREFIX}{key}": repr(float(value)) for key, value in metrics.items()}
-    tags |= {LIST_HASH: results["list"]["hash"], NUM_SAMPLES: str(results["num_samples"])}
+    tags |= {LIST_HASH: results["list"]["hash"], NUM_SAMPLES: str(results["num_samples"]), PROTOCOL: _protocol(results)}
     registry.tag(reference.name, str(version.version), tags)
     return metrics
 
@@ -32,4 +37,15 @@ def attach_evaluation(reference: Reference, evaluation_dir: Path | str, *, uri: 
 def metrics_of(tags: dict[str, str]) -> dict[str, float]:
     """The metrics among a version's tags."""
     figures = {key.removeprefix(PREFIX): value for key, value in tags.items() if key.startswith(PREFIX)}
-    return {name: float(value) for name, value in figures.items() if PREFIX + name not in (LIST_HASH, NUM_SAMPLES)}
+    return {name: float(value) for name, value in figures.items() if PREFIX + name not in (LIST_HASH, NUM_SAMPLES, PROTOCOL)}
+
+
+def comparable(tags: dict[str, str], other: dict[str, str]) -> bool:
+    """Whether two versions were measured on the same records in the same way."""
+    return all(key in tags and tags[key] == other.get(key) for key in (LIST_HASH, PROTOCOL))
+
+
+def _protocol(results: dict[str, Any]) -> str:
+    spec = results["recipe"]["spec"]
+    chosen = json.dumps({key: spec.get(key) for key in _PROTOCOL_KEYS}, sort_keys=True)
+    return hashlib.sha256(chosen.encode()).hexdigest()

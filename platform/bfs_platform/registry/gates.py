@@ -37,20 +37,21 @@ def run_gate(name: str, gate: Callable[[], str]) -> Result:
         return Result(name, False, " ".join(str(error).split()))
 
 
-def metrics_gate(spec: PromotionSpec, candidate: dict[str, float], champion: dict[str, float], comparable: bool) -> str:
-    """The candidate's metrics against the thresholds, and against the champion's when both were measured on one list."""
+def metrics_gate(spec: PromotionSpec, candidate: dict[str, float], champion: dict[str, float]) -> str:
+    """The candidate's metrics against the thresholds, and against the champion's; those are empty where the two are not comparable."""
     if not candidate:
         if spec.require_evaluation:
             raise GateFailed("no evaluation is attached to the candidate")
         return "no evaluation is attached, and none is required"
     failures = _outside_thresholds(spec, candidate)
-    compared = {name: allowed for name, allowed in spec.may_lose.items() if comparable and name in candidate and name in champion}
+    compared = {name: allowed for name, allowed in spec.may_lose.items() if name in candidate and name in champion}
     for name, allowed in compared.items():
         if is_worse_by(name, candidate[name], champion[name]) > allowed:
             failures.append(f"{name} {candidate[name]:.6g} is worse than the champion's {champion[name]:.6g} by more than {allowed:g}")
     if failures:
         raise GateFailed("; ".join(failures))
-    return f"{len(spec.thresholds)} thresholds kept, {len(compared)} metrics compared with the champion"
+    against = f"{len(compared)} metrics compared with the champion" if champion else "no champion measured alike to compare with"
+    return f"{len(spec.thresholds)} thresholds kept, {against}"
 
 
 def _outside_thresholds(spec: PromotionSpec, candidate: dict[str, float]) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bfs_model.errors import BadInput
-from bfs_platform.registry.evaluation import LIST_HASH, attach_evaluation, metrics_of
+from bfs_platform.registry.evaluation import attach_evaluation, comparable, metrics_of
 from bfs_platform.registry.folder import check_folder
 from bfs_platform.registry.gates import Result, Smoke, metrics_gate, run_gate, smoke_gate
 from bfs_platform.registry.records import Move, earlier, write_move
@@ -100,8 +100,8 @@ def _run_gates(registry: Registry, version: "ModelVersion", previous: str | None
     if gates[0].passed:
         gates.append(run_gate("smoke", lambda: smoke(fetch(registry, version), spec.smoke)))
     champion = {} if previous in (None, str(version.version)) else registry.tags(version.name, str(previous))
-    comparable = champion.get(LIST_HASH) is not None and champion.get(LIST_HASH) == version.tags.get(LIST_HASH)
-    gates.append(run_gate("metrics", lambda: metrics_gate(spec, metrics_of(version.tags), metrics_of(champion), comparable)))
+    yardstick = metrics_of(champion) if comparable(version.tags, champion) else {}
+    gates.append(run_gate("metrics", lambda: metrics_gate(spec, metrics_of(version.tags), yardstick)))
     return gates
 
 

@@ -20,8 +20,9 @@ _PERCENTILES = (2.5, 97.5)
 def analyse_study(paths: Sequence[Path], key_path: Path) -> dict[str, Any]:
     """Analyse answer files of one study.
 
-    Returns: `systems` (by system and question, and for their average: `mean`, `low`, `high`), `differences` (of averages, by
-    pair), `alpha` (ordinal, by question and over all), `num_participants`, `num_cases`, `refused` (reason by file).
+    Returns: `systems` (by system and question, and for their average: `mean`, `low`, `high`; the bounds are None with a single
+    participant or case, from which nothing is known of others), `differences` (of averages, by pair), `alpha` (ordinal, by
+    question and over all), `num_participants`, `num_cases`, `refused` (reason by file).
     Raises: `BadInput` when the key is none or not one file can be used.
     """
     key = read_key(key_path)
@@ -64,17 +65,24 @@ def _bootstrap(ratings: np.ndarray) -> np.ndarray:
     """Means [draws, systems, questions] under resampling of participants and, independently, of cases.
 
     Both are samples of larger populations, so both are drawn anew (Owen 2007, the pigeonhole bootstrap; it errs on the
-    cautious side). The draws depend on the numbers of participants and cases alone.
+    cautious side). The draws depend on the numbers of participants and cases alone. NaN where there is but one of either.
     """
     people, cases = ratings.shape[:2]
+    if min(people, cases) < 2:
+        return np.full((1, *ratings.shape[2:]), np.nan)
     generator = np.random.default_rng([people, cases])
     weights = [generator.multinomial(n, np.full(n, 1 / n), size=_DRAWS) / n for n in (people, cases)]
     return np.einsum("bp,bc,pcsq->bsq", *weights, ratings.astype(float), optimize=True)
 
 
-def _interval(mean: float, drawn: np.ndarray) -> dict[str, float]:
-    low, high = np.percentile(drawn, _PERCENTILES)
-    return {"mean": float(mean), "low": float(low), "high": float(high)}
+def _interval(mean: float, drawn: np.ndarray) -> dict[str, float | None]:
+    low, high = (None if np.isnan(end) else float(end) for end in np.percentile(drawn, _PERCENTILES))
+    return {"mean": float(mean), "low": low, "high": high}
+
+
+def _shown(cell: Mapping[str, float | None], form: str) -> str:
+    ends = ["?" if cell[end] is None else format(cell[end], form) for end in ("low", "high")]
+    return f"{format(cell['mean'], form)} [{', '.join(ends)}]"
 
 
 def as_text(result: Mapping[str, Any]) -> str:
@@ -87,13 +95,11 @@ def as_text(result: Mapping[str, Any]) -> str:
             continue
         alpha = result["alpha"].get("all" if question == AVERAGE else question)
         cells = [result["systems"][system][question] for system in systems]
-        shown = [f"{cell['mean']:.2f} [{cell['low']:.2f}, {cell['high']:.2f}]" for cell in cells]
+        shown = [_shown(cell, ".2f") for cell in cells]
         rows.append([labels.get(question, question), *shown, "–" if alpha is None else f"{alpha:.2f}"])
     counts = f"{result['num_participants']} participants, {result['num_cases']} cases"
     lines = [f"{counts}; mean [95 % interval], 1 to 5; Krippendorff's alpha, ordinal", *_aligned(rows)]
-    for pair in result["differences"]:
-        interval = f"[{pair['low']:+.2f}, {pair['high']:+.2f}]"
-        lines.append(f"{pair['first']} − {pair['second']}: {pair['mean']:+.2f} {interval} on average")
+    lines += [f"{pair['first']} − {pair['second']}: {_shown(pair, '+.2f')} on average" for pair in result["differences"]]
     paper = ", ".join(f"{system} {sum(values) / len(values):.2f}" for system, values in PAPER.items())
     lines.append(f"For comparison, averages of the paper (18 participants, 20 other cases): {paper}")
     return "\n".join([*lines, *(f"refused {path}: {reason}" for path, reason in result["refused"].items())])

@@ -14,7 +14,7 @@ from bfs_platform.jobs import exit_code
 from bfs_platform.registry import evaluation
 from bfs_platform.registry.promote import promote
 from bfs_platform.registry.register import register
-from bfs_platform.registry.store import Reference, Unreachable
+from bfs_platform.registry.store import CONTENT_HASH, Reference, Registry, Unreachable
 from bfs_platform.tracking.uri import connect
 
 # Ray Data's own defaults use options that it deprecates.
@@ -85,7 +85,7 @@ def test_tracked_figures_reach_run_version_and_gate(ray_cluster, store_uri, make
     assert run.data.tags["evaluation.report"] in {item.path for item in client.list_artifacts(run.info.run_id, "evaluation/report")}
     tags = client.get_model_version("bfs", version).tags
     assert float(tags["eval.alpha_iou"]) == pytest.approx(means["alpha_iou"]["mean"])
-    assert tags["eval.list_hash"] == metrics(tmp_path / "out")["list"]["hash"]
+    assert tags["eval.list_hash"] == metrics(tmp_path / "out")["list"]["hash"] and evaluation.comparable(dict(tags), dict(tags))
     record = promote(f"models:/bfs/{version}", smoke=lambda folder, spec: "fake")
     assert record["gates"][-1]["name"] == "metrics" and "no evaluation" not in record["gates"][-1]["detail"]
 
@@ -135,13 +135,34 @@ def test_figures_wait_while_the_registry_is_away(store_uri, make_source, model, 
     assert f"cannot be reached; check it. The figures can be attached at promotion with --evaluation {model}" in capsys.readouterr().err
 
 
+def evaluated(folder: Path, content_hash: str, spec: EvaluationSpec) -> Path:
+    """The committed figures of an evaluation that found nothing."""
+    facts = {"model": {"content_hash": content_hash}, "recipe": spec.resolved(), "list": {"hash": "L"}}
+    folder.mkdir()
+    (folder / "metrics.json").write_text(json.dumps(facts | {"systems": {"model": {}}, "failed_fraction": 0, "num_samples": 1}))
+    integrity.write_manifest(folder, "evaluation", {})
+    return folder
+
+
 def test_an_evaluation_of_another_model_is_not_attached(store_uri, model, tmp_path) -> None:
     """Figures are only believed for the content that they were measured on."""
     version = register(model)
-    results = {"model": {"content_hash": "f" * 64}, "systems": {"model": {}}, "failed_fraction": 0, "list": {"hash": "L"}, "num_samples": 1}
-    folder = tmp_path / "evaluation"
-    folder.mkdir()
-    (folder / "metrics.json").write_text(json.dumps(results))
-    integrity.write_manifest(folder, "evaluation", {})
+    folder = evaluated(tmp_path / "evaluation", "f" * 64, EvaluationSpec())
     with pytest.raises(BadInput, match="is of model ffffffffffff, not of models:/bfs/1"):
         evaluation.attach_evaluation(Reference("bfs", version), folder)
+
+
+@pytest.mark.parametrize(
+    ("other", "alike"),
+    [({"actors": 1, "report_samples": 3}, True), ({"steps": 12}, False), ({"task": "extraction"}, False), ({"short_side": 512}, False)],
+)
+def test_figures_are_comparable_when_taken_in_the_same_way(store_uri, model, tmp_path, other, alike) -> None:
+    """What is shown or how many work does not matter; whatever can change a figure does."""
+    assert set(evaluation._PROTOCOL_KEYS) <= set(EvaluationSpec.model_fields)
+    version = Reference("bfs", register(model))
+    content_hash = Registry.open().find(version).tags[CONTENT_HASH]
+    found = []
+    for number, spec in enumerate([EvaluationSpec(), EvaluationSpec.model_validate(other)]):
+        evaluation.attach_evaluation(version, evaluated(tmp_path / str(number), content_hash, spec))
+        found.append(dict(Registry.open().find(version).tags))
+    assert evaluation.comparable(*found) is alike

@@ -50,6 +50,7 @@ def test_what_is_shared_is_trained_once_and_what_is_finished_not_again(tmp_path:
         (result / "manifest.json").touch()
 
     monkeypatch.setattr(parts, "run_script", run)
+    monkeypatch.setattr(parts, "content_hashes", lambda inputs: {"synthetic": "1", "natural": "2", "base": "3"})
     monkeypatch.setattr(
         parts, "read_results", lambda folder: {"list": {"hash": "same"}, "systems": {"model": {"region_mae": {"mean": 0.25}}}}
     )
@@ -64,6 +65,16 @@ def test_what_is_shared_is_trained_once_and_what_is_finished_not_again(tmp_path:
     assert lines[0] == "|  | full | without L_reg |" and lines[2] == "| region MAE ↓ | 0.2500 | 0.2500 |"
     with pytest.raises(BadInput, match="other settings"):
         compare(spec.model_copy(update={"stage1_steps": 21}), INPUTS, tmp_path)
+    monkeypatch.setattr(parts, "content_hashes", lambda inputs: {"synthetic": "built anew", "natural": "2", "base": "3"})
+    with pytest.raises(BadInput, match="other settings or inputs"):
+        compare(spec, INPUTS, tmp_path)
+
+
+def test_inputs_are_looked_at_before_anything_is_trained(tmp_path: Path) -> None:
+    """A training set that is not there is an error at once, and nothing is left behind."""
+    with pytest.raises(BadInput, match="S1"):
+        compare(SPEC, INPUTS, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_table_spreads_over_seeds() -> None:

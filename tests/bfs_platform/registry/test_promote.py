@@ -29,9 +29,9 @@ def tags(version: str) -> dict[str, str]:
     return dict(connect().get_model_version("bfs", version).tags)
 
 
-def measured(version: str, list_hash: str = "L", **metrics: float) -> None:
+def measured(version: str, list_hash: str = "L", protocol: str = "P", **metrics: float) -> None:
     """Attach an evaluation to a version."""
-    facts = {f"eval.{name}": repr(value) for name, value in metrics.items()} | {"eval.list_hash": list_hash}
+    facts = {f"eval.{name}": repr(value) for name, value in metrics.items()} | {"eval.list_hash": list_hash, "eval.protocol": protocol}
     Registry.open().tag("bfs", version, facts)
 
 
@@ -117,22 +117,23 @@ def test_thresholds(store_uri, make_model, passing_smoke) -> None:
 
 
 @pytest.mark.parametrize(
-    ("list_hash", "alpha_iou", "region_mae", "promoted"),
+    ("measured_on", "alpha_iou", "region_mae", "promoted"),
     [
-        ("L", 0.79, 0.02, True),  # within what it may lose
-        ("L", 0.70, 0.02, False),  # IoU fell too far
-        ("L", 0.90, 0.05, False),  # the error grew too far
-        ("other", 0.10, 0.50, True),  # measured on other records: not comparable
+        (("L", "P"), 0.79, 0.02, True),  # within what it may lose
+        (("L", "P"), 0.70, 0.02, False),  # IoU fell too far
+        (("L", "P"), 0.90, 0.05, False),  # the error grew too far
+        (("other", "P"), 0.10, 0.50, True),  # measured on other records: not comparable
+        (("L", "other"), 0.10, 0.50, True),  # measured in another way
     ],
 )
-def test_against_the_champion(store_uri, make_model, passing_smoke, list_hash, alpha_iou, region_mae, promoted) -> None:
+def test_against_the_champion(store_uri, make_model, passing_smoke, measured_on, alpha_iou, region_mae, promoted) -> None:
     """A candidate may not lose more than allowed against the champion, in the direction that is worse for each metric."""
     spec = PromotionSpec(may_lose={"alpha_iou": 0.02, "region_mae": 0.01})
     first = register(make_model(1.0, "a"))
     measured(first, alpha_iou=0.8, region_mae=0.02)
     assert promote(f"models:/bfs/{first}", spec=spec, smoke=passing_smoke)["promoted"]
     second = register(make_model(2.0, "b"))
-    measured(second, list_hash, alpha_iou=alpha_iou, region_mae=region_mae)
+    measured(second, *measured_on, alpha_iou=alpha_iou, region_mae=region_mae)
     assert promote(f"models:/bfs/{second}", spec=spec, smoke=passing_smoke)["promoted"] is promoted
     assert champion() == (second if promoted else first)
 

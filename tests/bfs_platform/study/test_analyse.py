@@ -57,6 +57,16 @@ def test_intervals(key) -> None:
     assert analyse_study(files, key) == result
 
 
+def test_one_participant_tells_nothing_of_others(key) -> None:
+    """No interval is made up."""
+    result = analyse_study([answers(key, "p1", {"bfs": 5, "other": 2})], key)
+    assert result["systems"]["bfs"]["average"] == {"mean": 5.0, "low": None, "high": None}
+    assert result["differences"][0]["low"] is None
+    text = as_text(result)
+    assert "5.00 [?, ?]" in text and "bfs − other: +3.00 [?, ?] on average" in text
+    json.dumps(result, allow_nan=False)
+
+
 def test_agreement_is_by_question_and_over_all(key) -> None:
     """Participants who say the same agree fully."""
     result = analyse_study([answers(key, name, {"bfs": 5, "other": 2}) for name in "ab"], key)

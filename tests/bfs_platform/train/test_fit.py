@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -10,8 +11,10 @@ from safetensors.torch import load_file
 from bfs_model import BFSPipeline, integrity
 from bfs_model.errors import BadInput, IntegrityError
 from bfs_platform.config import resolve
+from bfs_platform.data.shards import open_dataset
 from bfs_platform.train import loop
 from bfs_platform.train.launch import fit
+from bfs_platform.train.networks.rgba_vae import RgbaVaeTask
 from bfs_platform.train.spec import TrainSpec
 
 SHORT = [
@@ -76,6 +79,25 @@ def test_a_decoder_can_learn_alone(base: Path, datasets: dict[int, Path], tmp_pa
     before, after = weights_of(base / "manifest.json", "rgba_vae"), weights_of(manifest, "rgba_vae")
     changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
     assert changed and all(name.startswith(("decoder.", "post_quant_conv.")) for name in changed)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_a_decoder_is_shown_latents_that_are_off(
+    noise: float, base: Path, datasets: dict[int, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `noise` each sample's latents are spread further than the posterior, by as much as its own draw says; without, not at all."""
+    spec = spec_of("tabletop_rgba_vae", "network.init=base", f"network.noise={noise}")
+    task = RgbaVaeTask(spec, spec.network, str(base), {"synthetic": open_dataset(datasets[1])})
+    _, (layers, normal, spread) = task.batch("synthetic", np.arange(4), 3)
+    vae, shown = task.module.vae, []
+    decode = vae.decode
+    monkeypatch.setattr(vae, "decode", lambda latents, **options: shown.append(latents) or decode(latents, **options))
+    task.module(layers, normal, spread)
+    posterior = vae.encode(layers).latent_dist
+    expected = posterior.mean + (posterior.std.square() + spread.square()).sqrt() * normal
+    torch.testing.assert_close(shown[0], expected, rtol=1e-3, atol=1e-3)
+    assert spread.shape == (4, 1, 1, 1) and 0 <= spread.min() <= spread.max() <= noise / vae.config.scaling_factor
+    assert len(spread.unique()) == (4 if noise else 1)
 
 
 @pytest.mark.parametrize("recipe", ["tabletop_stage1", "tabletop_stage2"])

@@ -37,11 +37,14 @@ class RgbaVaeModule(nn.Module):
         self.vae, self.reference, self.settings = vae, reference.requires_grad_(False), settings
         self.perceptual = perceptual
 
-    def forward(self, layers: Tensor, noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """`layers` [B, 4, H, W] in [-1, 1], some of them opaque by choice of the batch; `noise` like the latents."""
+    def forward(self, layers: Tensor, noise: Tensor, spread: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """`layers` [B, 4, H, W] in [-1, 1], some of them opaque by choice of the batch; `noise` like the latents.
+
+        `spread` [B, 1, 1, 1]: standard deviation of what is added to the latents beyond the posterior, as they leave the encoder.
+        """
         s = self.settings
         posterior = self.vae.encode(channels_last(layers)).latent_dist
-        decoded = self.vae.decode(posterior.mean + posterior.std * noise, return_dict=False)[0]
+        decoded = self.vae.decode(posterior.mean + torch.hypot(posterior.std, spread) * noise, return_dict=False)[0]
         output = rgba_vae.clipped_alpha(decoded)
         squared = rgba_vae.random_background_loss(layers, output)
         terms = {"layer": (squared.clamp_min(0) + 1e-4).sqrt().mean()}
@@ -106,7 +109,9 @@ class RgbaVaeTask:
         layers = torch.where(opaque.view(-1, 1, 1, 1), composites, layers)
         if self.settings.crop:
             layers = crops(layers, self.settings.crop, self.spec.seed, step, ids, wanted=layers[:, 3] > -1)
-        return ids, (layers, latent_noise(self.pipe.vae, layers, self.spec.seed, step, ids))
+        largest = self.settings.noise / self.pipe.rgba_vae.config.scaling_factor
+        spread = largest * draws.uniform([(self.spec.seed, step, i, "spread") for i in ids])
+        return ids, (layers, latent_noise(self.pipe.vae, layers, self.spec.seed, step, ids), spread.view(-1, 1, 1, 1))
 
     @torch.no_grad()
     def samples(self, weights: dict[str, Tensor]) -> "dict[str, Image.Image]":

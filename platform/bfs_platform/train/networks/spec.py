@@ -65,7 +65,9 @@ class RgbaVaeSpec(Spec):
     Loss: `kl_weight` and `reference_weight` of the KL to N(0, I) and to the RGB VAE on opaque images; `empty_weight` and
     `alpha_margin` of `bfs_model.rgba_vae.alpha_loss`; `perceptual` distance over black and white, its LPIPS weights in
     `perceptual_folder`. `opaque_probability`: how often a whole picture takes the place of a layer. `crop`: side of random
-    crops around what a layer shows, 0 for whole layers, which are mostly empty.
+    crops around what a layer shows, 0 for whole layers, which are mostly empty. `noise` is the largest noise put on the latents
+    before they are decoded: latents that are drawn are never quite right, and a decoder that knows only true ones makes blotches
+    of what is wrong (noise-augmented decoding: Zheng et al., Diffusion Transformers with Representation Autoencoders, 2025).
     `held_out`: records to measure on, and what they must show for the gates to pass (`measures.rgba_figures`).
     """
 
@@ -83,6 +85,7 @@ class RgbaVaeSpec(Spec):
     perceptual_folder: str = ""
     opaque_probability: Share = 0.3
     crop: Annotated[int, Field(ge=0, multiple_of=8)] = 0
+    noise: Weight = 0.0
     held_out: Annotated[int, Field(ge=1)] = 64
     min_psnr_db: Weight = 32.0
     max_alpha_mae_low: Weight = 0.05
