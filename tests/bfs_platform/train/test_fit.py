@@ -95,7 +95,7 @@ def test_a_decoder_is_shown_latents_that_are_off(
     task.module(layers, normal, spread)
     posterior = vae.encode(layers).latent_dist
     expected = posterior.mean + (posterior.std.square() + spread.square()).sqrt() * normal
-    torch.testing.assert_close(shown[0], expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(shown[0], expected, rtol=1e-3, atol=5e-3)
     assert spread.shape == (4, 1, 1, 1) and 0 <= spread.min() <= spread.max() <= noise / vae.config.scaling_factor
     assert len(spread.unique()) == (4 if noise else 1)
 
