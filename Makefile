@@ -18,7 +18,7 @@ PYTEST := $(RUN) -m pytest
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-slow check format bench soak lock clean
+.PHONY: help setup demo test test-fast test-slow test-quantised check format bench soak lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -38,6 +38,10 @@ test-fast: setup ## first pass: unit tests, shapes in signatures checked at ever
 
 test-slow: setup ## second pass: Ray, torch.compile and multi-process tests, without the shape checker
 	$(PYTEST) -m "($(UNCHECKED)) and not soak and not bench" $(ARGS)
+
+test-quantised: setup ## int8 and fp8 weights, with torchao beside the locked environment: once there, it greets at every start
+	@[ -d build/torchao ] || $(BIN)/pip install --quiet --no-deps --target build/torchao torchao==0.18.0
+	PYTHONPATH=build/torchao $(PYTEST) tests/bfs_model/test_memory.py $(ARGS)
 
 check: setup ## lint, format, types, floors
 	$(BIN)/ruff check .

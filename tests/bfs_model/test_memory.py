@@ -100,7 +100,7 @@ def test_offload_takes_turns_and_draws_the_same(folder: Path, monkeypatch: pytes
     pipe.remove_all_hooks()
 
 
-@pytest.mark.skipif(importlib.util.find_spec("torchao") is None, reason="torchao is not installed; it is not part of the lock")
+@pytest.mark.skipif(importlib.util.find_spec("torchao") is None, reason="torchao is not installed; make test-quantised brings it")
 @pytest.mark.parametrize("mode", ["int8", "fp8"])
 def test_quantised_weights_are_those_of_the_frozen_blocks(folder: Path, tmp_path: Path, mode: str) -> None:
     """Linear maps of blocks and T5 hold 8 bits, all that BFS adds stays float32, the layer stays near; saving is refused."""
