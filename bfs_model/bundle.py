@@ -73,7 +73,7 @@ def save_model(pipe: Any, directory: Path, base: str, body: dict[str, Any]) -> P
                 module.save_pretrained(staging / part, safe_serialization=True)
         found = read(locate(base))
         pointer = {"name": str(base), "content_hash": found["content_hash"]}
-        if found["kind"] == foreign.FILL:
+        if "licence" in found["body"]:
             pointer["licence"] = found["body"]["licence"]
         return integrity.commit(staging, directory, MODEL, {"base": pointer, **body})
 

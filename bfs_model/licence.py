@@ -1,6 +1,8 @@
 """The gate in front of weights that are not free: FLUX.1 Fill and Redux may be used for non-commercial purposes only."""
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from bfs_model.errors import BadInput
 
@@ -18,3 +20,11 @@ def check_flux(name: object, accepted: bool = False) -> None:
         return
     rule = f"is under the {FLUX_LICENCE}, for non-commercial and non-production use ({FLUX_LICENCE_URL})"
     raise BadInput("model", name, rule, f"if you accept it, pass accept_flux_licence=True or set {ACCEPT_VARIABLE}=1")
+
+
+def checked(name: object, facts: Mapping[str, Any], accepted: bool = False) -> str | None:
+    """The licence that a manifest names for weights which were taken over from FLUX.1, if any. Raises as `check_flux`."""
+    bound: str | None = facts.get("licence")
+    if bound is not None:
+        check_flux(name, accepted)
+    return bound

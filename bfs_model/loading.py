@@ -36,9 +36,11 @@ class Loader:
         if manifest["kind"] == bundle.MODEL:
             pipe = self._model(name, path, manifest, given)
         elif manifest["kind"] == bundle.BUNDLE:
+            bound = licence.checked(name, manifest["body"], self.accept_flux_licence)
             with no_progress_bars():
                 precision = self._precisions(path)
                 pipe = self.load_layout(str(path), use_safetensors=True, local_files_only=True, dtype=precision, **given)
+            pipe.licence = bound
         else:
             raise BadInput("model", name, f"is a {manifest['kind']}", "give a bundle or a model")
         pipe.source = f"{name}@{manifest['content_hash'][:12]}"
@@ -51,12 +53,11 @@ class Loader:
         with no_progress_bars():
             parts = flux_fill.load_parts(path, self.dtype, self.sharing_settings, parts)
         pipe = self.pipeline(**parts, **settings)
-        pipe.source = str(name)
+        pipe.source, pipe.licence = str(name), licence.FLUX_LICENCE
         return pipe
 
     def _model(self, name: str | Path, path: Path, manifest: dict[str, Any], given: dict[str, Any]) -> Any:
-        if "licence" in manifest["body"]["base"]:
-            licence.check_flux(name, self.accept_flux_licence)  # before its base is read and hashed
+        licence.checked(name, manifest["body"]["base"], self.accept_flux_licence)  # before its base is read and hashed
         pipe = self.load(bundle.base_of(path, manifest, self.accept_flux_licence), given)
         for part in bundle.TRAINED_PARTS:
             if (path / part).is_dir():

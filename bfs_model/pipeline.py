@@ -111,6 +111,7 @@ class BFSPipeline(StepCaching, FewSteps, DiffusionPipeline):
             alpha_floor=alpha_floor,
         )
         self.source = "in memory"
+        self.licence: str | None = None  # that of weights which are not free; goes into every bundle that holds them
         self.memory = "none"
         self._interrupt = False
 
@@ -155,11 +156,14 @@ class BFSPipeline(StepCaching, FewSteps, DiffusionPipeline):
         if self.memory in ("int8", "fp8"):
             raise BadInput("memory", self.memory, "has rounded the weights", "load the model with memory=none and save that")
         final = Path(directory).absolute()
+        body = {"window_size": self.config.window_size, **(facts or {})}
+        if self.licence is not None:
+            body["licence"] = self.licence
         with integrity.staged(final) as staging:
             with no_progress_bars():
                 super().save_pretrained(staging, safe_serialization=True, **kwargs)
             _forget_paths(staging)
-            integrity.commit(staging, final, bundle.BUNDLE, {"window_size": self.config.window_size, **(facts or {})})
+            integrity.commit(staging, final, bundle.BUNDLE, body)
 
     # Conditions
 

@@ -162,9 +162,10 @@ def load_encoder(pipe: Any, name: str | Path, dtype: str | torch.dtype | None = 
     if foreign.layout(path) == foreign.REDUX:
         licence.check_flux(name, accept_flux_licence)
         foreign.check(path, foreign.REDUX)
+        bound: str | None = licence.FLUX_LICENCE
     else:
         path = bundle.locate(name)
-        integrity.verify(path)
+        bound = licence.checked(name, integrity.verify(path)["body"], accept_flux_licence)
         if not all((path / part).is_dir() for part in PARTS):
             raise BadInput("model", name, "holds no reference encoder", "give a FLUX.1-Redux folder or a bundle that carries one")
     precision = memory.as_dtype(dtype) or pipe.transformer.dtype
@@ -175,6 +176,7 @@ def load_encoder(pipe: Any, name: str | Path, dtype: str | torch.dtype | None = 
         raise BadInput("model", name, f"makes tokens of {made_for} numbers, this backbone reads {dim}", "use an encoder made for this base")
     device = pipe.device
     pipe.register_modules(**{name: part.to(device) if isinstance(part, torch.nn.Module) else part for name, part in parts.items()})
+    pipe.licence = bound or pipe.licence
     if pipe.memory == "offload":
         memory.apply(pipe, "offload")
 

@@ -90,11 +90,11 @@ def random_components(geometry: Geometry = TINY, captions: Sequence[str] = CAPTI
     return {name: part.eval() if isinstance(part, torch.nn.Module) else part for name, part in components.items()}
 
 
-def random_bundle(directory: Path, geometry: Geometry = TEST, captions: Sequence[str] = CAPTIONS, seed: int = 0) -> Path:
-    """Write an untrained bundle and return its folder."""
+def random_bundle(directory: Path, geometry: Geometry = TEST, captions: Sequence[str] = CAPTIONS, seed: int = 0, facts: Any = None) -> Path:
+    """Write an untrained bundle, with `facts` in its manifest, and return its folder."""
     from bfs_model.pipeline import BFSPipeline
 
-    BFSPipeline(**random_components(geometry, captions, seed), window_size=geometry.window_size).save_pretrained(directory)
+    BFSPipeline(**random_components(geometry, captions, seed), window_size=geometry.window_size).save_pretrained(directory, facts)
     return directory
 
 

@@ -58,7 +58,7 @@ def _bare(config: dict[str, Any]) -> Callable[[], None]:
     torch.set_num_threads(spec.threads_per_worker)
     task = worker.build_task(spec, config["base"], config["datasets"])
     data = task.data(0)
-    _, arguments = task.batch(data, order.indices(spec.seed, data, 0, spec.batch_size, task.sizes[data]), 0)
+    _, arguments = task.batch(data, order.indices(spec.seed, data, 0, spec.batch_size, task.groups[data]), 0)
     return plain_step(_Bound(task.module, arguments))
 
 

@@ -187,6 +187,19 @@ def test_a_mistyped_path_is_no_hub_id(tmp_path: Path, monkeypatch: pytest.Monkey
         BFSPipeline.from_pretrained("out/stag2")
 
 
+def test_a_bundle_of_its_weights_stays_behind_the_licence(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saved as a bundle of ours, and under a model trained on that: the licence is named in both manifests, and asked for."""
+    monkeypatch.delenv(licence.ACCEPT_VARIABLE, raising=False)
+    pipe = load(copied)
+    pipe.save_pretrained(tmp_path / "bundle")
+    assert bundle.read(tmp_path / "bundle")["body"]["licence"] == licence.FLUX_LICENCE
+    bundle.save_model(pipe, tmp_path / "model", str(tmp_path / "bundle"), {})
+    for made in ("bundle", "model"):
+        with pytest.raises(BadInput, match="Non-Commercial"):
+            BFSPipeline.from_pretrained(tmp_path / made)
+        assert load(tmp_path / made).licence == licence.FLUX_LICENCE
+
+
 def test_a_bundle_needs_no_licence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The gate is for FLUX alone."""
     monkeypatch.delenv(licence.ACCEPT_VARIABLE, raising=False)

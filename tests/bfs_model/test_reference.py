@@ -215,10 +215,15 @@ def test_bad_references_are_one_clear_line(pipe: BFSPipeline, settings: dict[str
         pipe(BACKGROUND, BOX, num_inference_steps=2, **({"reference": picture()} | settings))
 
 
-def test_a_bundle_can_carry_the_encoder(pipe: BFSPipeline, folder: Path, tmp_path: Path) -> None:
-    """Saved with the pipeline it loads with it, without a gate, and can be taken over by another pipeline."""
+def test_a_bundle_can_carry_the_encoder(pipe: BFSPipeline, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saved with the pipeline it loads with it, under its licence, and can be taken over by another pipeline."""
     expected = drawn(pipe, reference=picture())
     pipe.save_pretrained(tmp_path / "bundle")
+    monkeypatch.delenv(licence.ACCEPT_VARIABLE, raising=False)
+    for load in (BFSPipeline.from_pretrained, BFSPipeline.from_pretrained(folder).load_reference_encoder):
+        with pytest.raises(BadInput, match="Non-Commercial"):
+            load(tmp_path / "bundle")
+    monkeypatch.setenv(licence.ACCEPT_VARIABLE, "1")
     loaded = BFSPipeline.from_pretrained(tmp_path / "bundle", dtype="bf16")
     assert loaded.image_encoder.dtype == torch.bfloat16
     other = BFSPipeline.from_pretrained(folder)

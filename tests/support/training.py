@@ -40,13 +40,16 @@ def write_base(directory: Path) -> Path:
     return random_bundle(directory)
 
 
-def write_set(directory: Path, stage: int, base: Path, size: int = TEST.window_size) -> Path:
-    """A training set of one stage: pictures of `size` pixels, encoded by `base`."""
-    table, shapes = Encoder(EncodeSpec(), str(base)).encode(pixel_table([_sample(i, stage, size) for i in range(NUM_RECORDS)]))
-    staging = integrity.staging_for(directory)
-    write_shard(table, staging / shard_name(0))
-    body = {"stage": stage, "num_records": NUM_RECORDS, "encoded": True, "base": {"name": str(base)}, "sources": [], **shapes}
-    integrity.commit(staging, directory, "dataset", body | {"shards": [{"path": shard_name(0), "num_records": NUM_RECORDS}]})
+def write_set(directory: Path, stage: int, base: Path, *sizes: int) -> Path:
+    """A training set of one stage: pictures of `sizes` pixels, a shard of each, encoded by `base`."""
+    encoder, staging, shards, shapes = Encoder(EncodeSpec(), str(base)), integrity.staging_for(directory), [], {}
+    for number, size in enumerate(sizes or (TEST.window_size,)):
+        samples = [_sample(number * NUM_RECORDS + i, stage, size) for i in range(NUM_RECORDS)]
+        table, shapes = encoder.encode(pixel_table(samples))
+        write_shard(table, staging / shard_name(number))
+        shards.append({"path": shard_name(number), "num_records": NUM_RECORDS})
+    facts = {"stage": stage, "num_records": NUM_RECORDS * len(shards), "encoded": True, "base": {"name": str(base)}, "sources": []}
+    integrity.commit(staging, directory, "dataset", {**facts, **shapes, "shards": shards})
     return directory
 
 

@@ -28,9 +28,12 @@ def attach_evaluation(reference: Reference, evaluation_dir: Path | str, *, uri: 
     if evaluated != version.tags.get(CONTENT_HASH):
         raise BadInput("evaluation", evaluation_dir, f"is of model {str(evaluated)[:12]}, not of {reference}", "evaluate this version")
     metrics = mean_metrics(results)
-    tags = {f"{PREFIX}{key}": repr(float(value)) for key, value in metrics.items()}
-    tags |= {LIST_HASH: results["list"]["hash"], NUM_SAMPLES: str(results["num_samples"]), PROTOCOL: _protocol(results)}
-    registry.tag(reference.name, str(version.version), tags)
+    name, number = reference.name, str(version.version)
+    # What an earlier evaluation left goes first, and what the figures were measured on comes last: they never stand under another's.
+    registry.untag(name, number, sorted(key for key in version.tags if key.startswith(PREFIX)))
+    registry.tag(name, number, {f"{PREFIX}{key}": repr(float(value)) for key, value in metrics.items()})
+    facts = {NUM_SAMPLES: str(results["num_samples"]), PROTOCOL: _protocol(results), LIST_HASH: results["list"]["hash"]}
+    registry.tag(name, number, facts)
     return metrics
 
 

@@ -32,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     parser.add_argument("--output", type=Path, help="directory of the record (default: below .bfs/promotions)")
     options = parser.parse_args(arguments)
     spec = resolve(options.recipe, options.set, PromotionSpec)
+    if options.output is not None:
+        integrity.check_free(options.output.absolute())
     record = promote(options.candidate, options.alias, spec=spec, evaluation=options.evaluation, run_id=options.run_id)
     manifest = write_record(record, spec, options.output)
     _print_record(record)

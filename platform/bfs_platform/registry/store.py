@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -127,6 +127,12 @@ class Registry:
         with asking(self.uri, "model", f"models:/{name}/{version}"):
             for key, value in tags.items():
                 self.client.set_model_version_tag(name, version, key, str(value))
+
+    def untag(self, name: str, version: str, keys: Iterable[str]) -> None:
+        """Remove tags of a version."""
+        with asking(self.uri, "model", f"models:/{name}/{version}"):
+            for key in keys:
+                self.client.delete_model_version_tag(name, version, key)
 
     def tags(self, name: str, version: str) -> dict[str, str]:
         """Tags of a version."""

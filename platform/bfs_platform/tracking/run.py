@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+import psutil
+
 from bfs_model.errors import BadInput
 from bfs_platform.tracking.delivery import PENDING, deliver, flat, is_outage
 from bfs_platform.tracking.journal import Event, Journal
@@ -36,7 +38,8 @@ class Run:
     """
 
     def __init__(self, run_id: str, uri: str, buffer_path: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        self.run_id, self.uri = run_id, uri
+        self.run_id = self._attached_as = run_id
+        self.uri = uri
         self._journal, self._clock = Journal(buffer_path), clock
         self._lock = threading.RLock()
         self._client: Any = None
@@ -109,9 +112,12 @@ class Run:
         self._submit({"op": "text", "text": text, "path": path})
 
     def finish(self, status: Status = "FINISHED", *, within_s: float = 15.0) -> bool:
-        """Close the run and deliver what is left. Returns False when some of it is still in the journal after `within_s`."""
+        """Close the run and deliver what is left, also by processes of it that have ended on this machine.
+
+        Returns: False when some of it is still in a journal after `within_s`.
+        """
         self._submit({"op": "finish", "status": status, "time_ms": _now_ms()})
-        return self.flush(within_s) == 0
+        return self.flush(within_s) == 0 and all(run.flush(within_s) == 0 for run in self._left_behind())
 
     def flush(self, within_s: float = 15.0) -> int:
         """Deliver the journal, trying again until `within_s` seconds are over. Returns the number of events left."""
@@ -123,6 +129,12 @@ class Run:
                     break
                 time.sleep(min(1.0, max(0.0, deadline - self._clock())))
             return len(self._journal.events())
+
+    def _left_behind(self) -> list["Run"]:
+        """The run as processes that have ended saw it, by the journals that they left."""
+        journals = [path for name in {self._attached_as, self.run_id} for path in self._journal.path.parent.glob(f"{name}-[0-9]*.jsonl")]
+        ended = [path for path in journals if (pid := path.stem.rpartition("-")[2]).isdigit() and not psutil.pid_exists(int(pid))]
+        return [type(self)(self.run_id, self.uri, path, self._clock) for path in sorted(ended)]
 
     @property
     def num_buffered(self) -> int:

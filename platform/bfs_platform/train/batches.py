@@ -29,6 +29,12 @@ def empty_latents(rgba_vae: Any, datasets: "Iterable[Dataset]") -> EmptyLatents:
     return {size: encoding.empty_layer_latent(rgba_vae, *size).cpu() for size in sizes}
 
 
+def by_size(dataset: "Dataset", count: int | None = None) -> list[np.ndarray]:
+    """The first `count` rows of a data set, or all, in groups whose pictures are of one size."""
+    rows = (bucket if count is None else bucket[bucket < count] for bucket in dataset.buckets().values())
+    return [group for group in rows if len(group)]
+
+
 def latent_batch(dataset: "Dataset", rows: np.ndarray, empty: EmptyLatents | None = None) -> LatentBatch:
     """Encoded training data of `rows`, every latent at the mean of its posterior.
 

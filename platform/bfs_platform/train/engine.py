@@ -33,6 +33,9 @@ def wrap(module: nn.Module, spec: TrainSpec, world_size: int) -> Any:
     engine, *_ = deepspeed.initialize(model=module, model_parameters=parameters, optimizer=adamw, config=_config(spec, world_size))
     if trainable_names(engine.module) != names:
         raise RuntimeError("DeepSpeed changed the set of trainable parameters")
+    if spec.autocast:  # inside the module: on accelerators DeepSpeed switches off what is on around it
+        device_type = torch.device(engine.device).type
+        engine.module.forward = torch.autocast(device_type, torch.bfloat16)(engine.module.forward)
     return engine
 
 
@@ -55,6 +58,14 @@ def set_learning_rate(engine: Any, rate: float) -> None:
     """Give all parameter groups this rate."""
     for group in engine.optimizer.param_groups:
         group["lr"] = rate
+
+
+def unsharded_norm(engine: Any) -> float | None:
+    """Norm of a whole batch's gradient before its update, under ZeRO stage 0, where DeepSpeed does not tell it afterwards."""
+    if engine.zero_optimization_stage() > 0 or not engine.is_gradient_accumulation_boundary():
+        return None
+    gradients = [p.grad for p in engine.module.parameters() if p.grad is not None]
+    return float(torch.nn.utils.get_total_norm(gradients)) if gradients else None
 
 
 def place(arguments: Any, device: torch.device) -> Any:

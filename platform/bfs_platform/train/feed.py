@@ -29,7 +29,7 @@ def schedule(task: Task, spec: TrainSpec, start: int, rank: int, world_size: int
         position = positions.get(data, 0)
         positions[data] = position + 1
         if step >= start:
-            batch = order.indices(spec.seed, data, position, spec.batch_size, task.sizes[data])
+            batch = order.indices(spec.seed, data, position, spec.batch_size, task.groups[data])
             yield Work(step, data, order.share(batch, rank, world_size, spec.micro_batch_size))
 
 

@@ -29,8 +29,11 @@ _NOT_RECORDED = object()
 
 
 def identity_of(spec: TrainSpec) -> dict[str, Any]:
-    """The part of a specification that a continued run must repeat."""
-    values = {key: value for key, value in spec.model_dump(mode="json").items() if key not in _FREE}
+    """The part of a specification that a continued run must repeat. The rate of a cosine depends on where it ends."""
+    dumped = spec.model_dump(mode="json")
+    values = {key: value for key, value in dumped.items() if key not in _FREE}
+    if spec.optimizer.schedule == "cosine":
+        values["num_steps"] = spec.num_steps
     values["zero"] = {key: value for key, value in values["zero"].items() if key not in _FREE_ZERO}
     return values
 
@@ -55,7 +58,7 @@ def misfit(spec: TrainSpec, world_size: int, inputs: dict[str, Any], directory: 
     free = {key: value for key, value in spec.model_dump(mode="json").items() if key in _FREE}
     zero = {**recorded.get("zero", {}), **{key: getattr(spec.zero, key) for key in _FREE_ZERO}}
     try:
-        then = identity_of(TrainSpec.model_validate({**recorded, **free, "zero": zero}))
+        then = identity_of(TrainSpec.model_validate({**free, **recorded, "zero": zero}))
     except ValidationError:
         return "holds a run of another specification"
     for key, value in _flat(identity_of(spec)).items():

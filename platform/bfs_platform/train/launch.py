@@ -1,5 +1,6 @@
 """Start a training run: check every input, open the MLflow run, and hand the workers to Ray Train."""
 
+import hashlib
 import json
 import logging
 import os
@@ -21,9 +22,11 @@ from bfs_platform.train.worker import run_ranked, run_worker
 log = logging.getLogger(__name__)
 
 FRESH = "fresh"
+_SPEC = "spec.json"
 _DATA_OF_STAGE = {1: "synthetic", 2: "natural"}
 _ENCODED = ("sharing", "backbone", "compositor")
 _GATED = ("rgba_vae", "compositor")
+_PATIENCE_S = 1800  # ranks wait so long for one that draws pictures or writes a large model; a dead one is noticed by Ray
 
 
 def fit(
@@ -41,11 +44,12 @@ def fit(
     """
     output = output.absolute()
     manifests = {str(place): manifest for place, manifest in map(manifest_at, datasets)}
-    if base == FRESH:
+    if base == FRESH and not dry_run:
         base = _fresh_base(list(manifests), output, spec.seed)
-    bundle.verify(bundle.locate(base))
+    if base != FRESH:
+        bundle.verify(bundle.locate(base))
     by_name = _by_name(manifests)
-    _check_fit(spec, base, manifests)
+    _check_fit(spec, manifests)
     if validation is not None:
         by_name[VALIDATION] = _checked_validation(spec, validation, manifests)
     if dry_run:
@@ -72,6 +76,7 @@ def fit(
     run.artifact(manifest, "result")
     run.tags({"content_hash": integrity.read_manifest(manifest.parent)["content_hash"]})
     run.finish("FINISHED")
+    _write_spec(spec, output)
     return manifest
 
 
@@ -90,7 +95,7 @@ def _run(spec: TrainSpec, config: dict[str, Any], output: Path) -> str:
         scaling_config=cast(Any, ScalingConfig)(  # its stubs are those of the first version
             num_workers=num_workers, use_gpu=spec.use_gpu, elastic_resize_monitor_interval_s=spec.elastic_interval_s
         ),
-        torch_config=TorchConfig(timeout_s=600),
+        torch_config=TorchConfig(timeout_s=_PATIENCE_S),
         run_config=RunConfig(name="ray", storage_path=str(output), failure_config=FailureConfig(max_failures=spec.max_failures)),
     )
     try:
@@ -147,7 +152,7 @@ def _checked_validation(spec: TrainSpec, directory: str | Path, manifests: dict[
     return str(place)
 
 
-def _check_fit(spec: TrainSpec, base: str, manifests: dict[str, dict[str, Any]]) -> None:
+def _check_fit(spec: TrainSpec, manifests: dict[str, dict[str, Any]]) -> None:
     for directory, manifest in manifests.items():
         if manifest["body"]["num_records"] < 1:
             raise BadInput("dataset", directory, "is empty", "build it from more records")
@@ -175,20 +180,28 @@ def _fresh_base(datasets: list[str], output: Path, seed: int) -> str:
     from bfs_platform.data.fetch import open_near
 
     folder = output.with_name(f"{output.name}.base")
+    opened = [open_near(d) for d in datasets]
+    captions = sorted({str(c) for d in opened for c in d.take(range(len(d)), ["caption"])["caption"]})
+    facts = {"fresh": {"seed": seed, "captions": hashlib.sha256("\n".join(captions).encode()).hexdigest()}}
     if not folder.exists():
-        opened = [open_near(d) for d in datasets]
-        captions = sorted({str(c) for d in opened for c in d.take(range(len(d)), ["caption"])["caption"]})
-        random_bundle(folder, TINY, captions, seed)
+        random_bundle(folder, TINY, captions, seed, facts)
+    elif bundle.read(folder)["body"].get("fresh") != facts["fresh"]:
+        raise BadInput("base", folder, "was made for another seed or for other captions", "remove it, or choose another output")
     return str(folder)
 
 
 def _prepare(output: Path, spec: TrainSpec) -> None:
-    if output.exists() and any(output.iterdir()) and not (output / "spec.json").exists():
+    if output.exists() and any(output.iterdir()) and not (output / _SPEC).exists():
         raise BadInput("output", output, "exists and holds no training run", "choose another directory")
     output.mkdir(parents=True, exist_ok=True)
-    if spec.recipe_name:
-        dump(spec, output / "spec.json")
+    if not (output / _SPEC).exists():  # else what a refused run asked for would stand beside another's result
+        _write_spec(spec, output)
     _set_snapshot_aside(output / "ray" / "checkpoint_manager_snapshot.json")
+
+
+def _write_spec(spec: TrainSpec, output: Path) -> None:
+    if spec.recipe_name:
+        dump(spec, output / _SPEC)
 
 
 def _set_snapshot_aside(path: Path) -> None:
@@ -207,7 +220,9 @@ def _set_snapshot_aside(path: Path) -> None:
 
 def _facts(spec: TrainSpec, base: str, manifests: dict[str, dict[str, Any]]) -> dict[str, Any]:
     data = [{"stage": m["body"]["stage"], **_named(m)} for m in manifests.values()]
-    licences = sorted({source["licence"] for m in manifests.values() for source in m["body"].get("sources", [])})
+    of_data = {source["licence"] for m in manifests.values() for source in m["body"].get("sources", [])}
+    of_base = bundle.read(bundle.locate(base))["body"].get("training", {}).get("licences", [])
+    licences = sorted(of_data.union(of_base))
     training = {**spec.resolved(), "started_from": bundle.content_hash(base), "datasets": data, "licences": licences}
     return {"training": training}
 

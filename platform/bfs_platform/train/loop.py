@@ -46,12 +46,11 @@ def train(
         for work in steps:
             rate = engine.learning_rate(spec.optimizer, work.step, spec.num_steps)
             engine.set_learning_rate(wrapped, rate)
-            terms = optimise(wrapped, work, feed, spec, place, meter)
+            terms, norm = optimise(wrapped, work, feed, spec, place, meter)
 
             done = work.step + 1
             last = done == spec.num_steps
             meter.step_done()
-            norm = float(wrapped.get_global_grad_norm() or 0.0)
             stop_unless_usable(norm, work.step)
             if every(spec.log_every_steps, done) or last or work.step == start:
                 values = {**engine.total(terms), "lr": rate, "grad_norm": norm}
@@ -68,22 +67,26 @@ def train(
         saver.settle()
 
 
-def optimise(wrapped: Any, work: Work, feed: Feed, spec: TrainSpec, place: Place, meter: Meter) -> dict[str, float]:
-    """One step: forward and backward of each micro-batch, and the update; returns this rank's share of the loss and its terms."""
+def optimise(wrapped: Any, work: Work, feed: Feed, spec: TrainSpec, place: Place, meter: Meter) -> tuple[dict[str, float], float]:
+    """One step: forward and backward of each micro-batch, and the update.
+
+    Returns: this rank's share of the loss and its terms; the norm of the gradient of the whole batch.
+    """
     terms: dict[str, float] = {}
+    norm: float | None = None
     for _, weight in work.micros:
         with meter.waiting_for_data():
             ids, arguments = feed.next()
             arguments = engine.place(arguments, place.device)
-        with torch.autocast(place.device.type, torch.bfloat16, enabled=spec.autocast):
-            loss, parts = wrapped(*arguments)
+        loss, parts = wrapped(*arguments)
         stop_unless_finite(loss, ids, work.step)
         # DeepSpeed takes the mean over micro-batches and ranks; shares of a batch that does not divide evenly are not equal.
         scale = weight * len(work.micros) * place.world_size
         wrapped.backward(loss * scale if scale != 1 else loss)
+        norm = engine.unsharded_norm(wrapped)
         wrapped.step()
         _add(terms, {"loss": loss, **parts}, weight)
-    return terms
+    return terms, float(wrapped.get_global_grad_norm() or 0.0) if norm is None else norm
 
 
 def stop_unless_finite(loss: Tensor, ids: Sequence[str], step: int) -> None:

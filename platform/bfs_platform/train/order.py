@@ -1,26 +1,43 @@
 """Which samples a step sees: a pure function of (seed, data set, position). Resume neither repeats nor skips one."""
 
 import math
+from bisect import bisect_right
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import accumulate
 
 import numpy as np
 
 
-def indices(seed: int, data: str, position: int, batch_size: int, size: int) -> np.ndarray:
-    """Sample indices of the batch at `position` (batches drawn from this data set before it): int64 [batch_size].
+def indices(seed: int, data: str, position: int, batch_size: int, groups: Sequence[np.ndarray]) -> np.ndarray:
+    """Rows of the batch at `position` (batches drawn from this data set before it): int64 [batch_size].
 
-    Each epoch is one permutation drawn from (seed, data, epoch); batches run on over the border of epochs.
+    `groups`: the rows of the data set by the size of their pictures. With one, each epoch is a permutation drawn from
+    (seed, data, epoch), and batches run on over the border of epochs. With several, a batch is of one group, as its pictures are
+    stacked; an epoch shows every row, and the last batch of a group begins it anew.
     """
-    first = position * batch_size
-    places = np.arange(first, first + batch_size)
-    out = np.empty(batch_size, np.int64)
+    if len(groups) == 1:
+        return groups[0][_running(seed, data, position * batch_size, batch_size, len(groups[0]))]
+    ends = list(accumulate(math.ceil(len(rows) / batch_size) for rows in groups))
+    epoch, place = divmod(position, ends[-1])
+    number = int(permutation(seed, f"{data} batches", epoch, ends[-1])[place])
+    group = bisect_right(ends, number)
+    first = (number - (ends[group - 1] if group else 0)) * batch_size
+    rows = groups[group]
+    return rows[permutation(seed, f"{data} {group}", epoch, len(rows))[np.arange(first, first + batch_size) % len(rows)]]
+
+
+def _running(seed: int, data: str, first: int, count: int, size: int) -> np.ndarray:
+    """Places `first` … of one permutation after the other."""
+    places = np.arange(first, first + count)
+    out = np.empty(count, np.int64)
     for epoch in np.unique(places // size):
         here = places // size == epoch
         out[here] = permutation(seed, data, int(epoch), size)[places[here] % size]
     return out
 
 
-@lru_cache(maxsize=4)  # drawn once an epoch: every step asks for it
+@lru_cache(maxsize=32)  # drawn once an epoch: every step asks for it
 def permutation(seed: int, data: str, epoch: int, size: int) -> np.ndarray:
     """The order of one epoch. Read only."""
     key = [seed & 0xFFFFFFFF, epoch, *data.encode()]

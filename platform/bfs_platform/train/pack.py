@@ -11,7 +11,7 @@ from bfs_model.arguments import checked_steps
 from bfs_model.errors import BadInput
 from bfs_model.prompt_guidance import checked_scale
 
-REFERENCE_PARTS = ("image_encoder", "image_embedder", "feature_extractor")
+_BACKBONE_KEYS = ("num_blocks", "dim", "head_dim")
 TRAINED_PARTS = ("vae", "rgba_vae", "transformer", "compositor", "sharing")
 
 
@@ -27,8 +27,7 @@ def pack(model: str, output: Path, reference: str | None = None, take: Sequence[
     facts = {k: v for k, v in integrity.read_manifest(folder)["body"].items() if k in ("training", "history", "gates")}
     pipe = BFSPipeline.from_pretrained(folder)
     if reference is not None:
-        other = BFSPipeline.from_pretrained(reference)
-        pipe.register_modules(**{name: getattr(other, name) for name in REFERENCE_PARTS})
+        pipe.load_reference_encoder(reference)
     pipe.register_modules(**_taken(pipe, take))
     pipe.register_to_config(**_checked({key: value for key, value in (settings or {}).items() if value is not None}))
     for part in pipe.components.values():
@@ -45,10 +44,14 @@ def _taken(pipe: BFSPipeline, take: Sequence[str]) -> dict[str, torch.nn.Module]
         name, equals, folder = given.partition("=")
         if name not in TRAINED_PARTS or not equals or name in parts:
             raise BadInput("take", given, "is not PART=FOLDER, or names a part twice", f"use one of {', '.join(TRAINED_PARTS)}")
-        part, own = (getattr(p, name) for p in (BFSPipeline.from_pretrained(folder), pipe))
-        if name != "sharing" and _shapes(part) != _shapes(own):
+        other = BFSPipeline.from_pretrained(folder)
+        part, own = getattr(other, name), getattr(pipe, name)
+        if part is None or own is None:
+            raise BadInput("take", given, f"finds no {name} in {'it' if part is None else 'the model'}", "take a part that both have")
+        if not _fits(name, part, own):
             raise BadInput("take", given, f"has another geometry than the {name} of the model", "take it from a bundle of the same base")
         parts[name] = part
+        pipe.licence = pipe.licence or other.licence
     return parts
 
 
@@ -56,6 +59,14 @@ def _checked(settings: dict[str, Any]) -> dict[str, Any]:
     checked_steps(settings.get("default_steps", 1))
     checked_scale(settings.get("true_cfg_scale", 1))
     return settings
+
+
+def _fits(name: str, part: Any, own: Any) -> bool:
+    """Whether a part can stand in for another. Information sharing may be wider, but not of another backbone."""
+    if name != "sharing":
+        return _shapes(part) == _shapes(own)
+    configs = ({key: module.config[key] for key in _BACKBONE_KEYS} for module in (part, own))
+    return next(configs) == next(configs)
 
 
 def _shapes(module: torch.nn.Module) -> dict[str, torch.Size]:

@@ -45,9 +45,9 @@ def grid(rows: list[list[Image.Image]]) -> Image.Image:
     return sheet
 
 
-def side_by_side(dataset: "Dataset", column: str, decoded: np.ndarray) -> Image.Image:
+def side_by_side(dataset: "Dataset", rows: np.ndarray, column: str, decoded: np.ndarray) -> Image.Image:
     """Two rows: images of a column, and what a VAE made of them (float [N, H, W, C] in [0, 1])."""
-    table = dataset.take(np.arange(len(decoded)), [column])
+    table = dataset.take(rows, [column])
     return grid([[_shown(decode_png(png)) for png in table[column]], [_shown(image) for image in decoded]])
 
 

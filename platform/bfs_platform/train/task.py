@@ -17,8 +17,8 @@ class Task(Protocol):
     module: nn.Module
     """Returns (loss, terms) when called with what `batch` returns. Exactly its trainable parameters are optimised."""
 
-    sizes: Mapping[str, int]
-    """Number of samples of each data set."""
+    groups: Mapping[str, Sequence[np.ndarray]]
+    """Rows of each data set, by the size of their pictures: those of a batch are of one (`batches.by_size`)."""
 
     def data(self, step: int) -> str:
         """Which data set the batch of `step` comes from: the same on every rank."""

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bfs_model.errors import BadInput
 from bfs_model.files import write_whole
 from bfs_platform.train.spec import TrainSpec
 
@@ -56,6 +57,9 @@ def run_worker(config: dict[str, Any]) -> str | None:
         found = checkpoints.newest(output, partial(identity.misfit, spec, world_size, facts["inputs"])) if rank == 0 else None
         found = _agree(found)
         start = 0 if found is None else engine.load(wrapped, found)
+        if start > spec.num_steps:
+            rule = f"is less than the {start} steps that {output} has behind it"
+            raise BadInput("num_steps", spec.num_steps, rule, "choose another directory, or ask for more steps")
         run = _attach(config["tracking"]) if rank == 0 else None
         if rank == 0:
             trim_losses(output / "losses.jsonl", start)

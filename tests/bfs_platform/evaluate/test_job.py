@@ -135,11 +135,12 @@ def test_figures_wait_while_the_registry_is_away(store_uri, make_source, model, 
     assert f"cannot be reached; check it. The figures can be attached at promotion with --evaluation {model}" in capsys.readouterr().err
 
 
-def evaluated(folder: Path, content_hash: str, spec: EvaluationSpec) -> Path:
-    """The committed figures of an evaluation that found nothing."""
-    facts = {"model": {"content_hash": content_hash}, "recipe": spec.resolved(), "list": {"hash": "L"}}
+def evaluated(folder: Path, content_hash: str, spec: EvaluationSpec, **figures: float) -> Path:
+    """The committed figures of an evaluation."""
+    facts = {"model": {"content_hash": content_hash}, "recipe": spec.resolved(), "list": {"hash": "L"}, "num_samples": 1}
+    means = {name: {"mean": value} for name, value in figures.items()}
     folder.mkdir()
-    (folder / "metrics.json").write_text(json.dumps(facts | {"systems": {"model": {}}, "failed_fraction": 0, "num_samples": 1}))
+    (folder / "metrics.json").write_text(json.dumps(facts | {"systems": {"model": means}, "failed_fraction": 0}))
     integrity.write_manifest(folder, "evaluation", {})
     return folder
 
@@ -166,3 +167,12 @@ def test_figures_are_comparable_when_taken_in_the_same_way(store_uri, model, tmp
         evaluation.attach_evaluation(version, evaluated(tmp_path / str(number), content_hash, spec))
         found.append(dict(Registry.open().find(version).tags))
     assert evaluation.comparable(*found) is alike
+
+
+def test_a_later_evaluation_takes_the_place_of_an_earlier_one(store_uri, model, tmp_path) -> None:
+    """A figure that it did not take is gone: it would pass for one measured on the new list."""
+    version = Reference("bfs", register(model))
+    content_hash = Registry.open().find(version).tags[CONTENT_HASH]
+    for name, figures in (("first", {"alpha_iou": 0.5, "shape_recognised": 0.9}), ("second", {"alpha_iou": 0.6})):
+        evaluation.attach_evaluation(version, evaluated(tmp_path / name, content_hash, EvaluationSpec(), **figures))
+    assert evaluation.metrics_of(Registry.open().find(version).tags) == {"alpha_iou": 0.6, "failed_fraction": 0}

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from bfs_model import integrity
 from bfs_model.bundle import save_model
+from bfs_model.errors import BadInput
 from bfs_model.pipeline import BFSPipeline
 from bfs_model.tiny import random_bundle
 from bfs_platform.evaluate import models
@@ -95,6 +96,16 @@ def test_the_job_registers_promotes_and_records(store_uri, real_model, tmp_path,
     assert manifest["body"]["uri"] == "models:/bfs/1" and manifest["body"]["recipe"]["recipe"] == "promotion"
     assert json.loads((tmp_path / "record" / "record.json").read_text())["promoted"] is True
     assert BFSPipeline.from_pretrained(resolve("models:/bfs@champion")).source.endswith(manifest["body"]["content_hash"][:12])
+
+
+def test_a_record_that_cannot_be_written_stops_before_anything_moves(store_uri, real_model, tmp_path, capsys) -> None:
+    """A folder of somebody else's as --output: one line, and no champion."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    assert exit_code(lambda: job.main(["--candidate", str(real_model), "--output", str(tmp_path / "mine")])) == 2
+    assert "was not written by BFS" in capsys.readouterr().err
+    with pytest.raises(BadInput, match="is not in the registry"):
+        resolve("models:/bfs@champion")
 
 
 def test_a_refused_candidate_exits_with_1_and_a_record(store_uri, real_model, monkeypatch, capsys, tmp_path) -> None:

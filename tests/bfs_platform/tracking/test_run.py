@@ -2,7 +2,10 @@
 
 import logging
 import math
+import os
 import socket
+import subprocess
+import sys
 
 import pytest
 from mlflow.exceptions import MlflowException
@@ -166,6 +169,23 @@ def test_what_a_dead_process_left_is_delivered_by_the_next(store_uri, tmp_path, 
     restarted = Run.attach(run.run_id, store_uri, tmp_path / "b.jsonl")
     restarted.metrics({"loss": 2.0}, 2)
     assert history(store_uri, run.run_id, "loss") == [(1, 1.0), (2, 2.0)]
+
+
+def test_the_end_of_a_run_brings_what_its_workers_could_not_deliver(store_uri, tmp_path, switch, monkeypatch) -> None:
+    """A run begun in an outage: its worker ended before the server was back, under the name that the run had then."""
+    monkeypatch.setenv("BFS_HOME", str(tmp_path / "home"))
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    switch.on = False
+    driver = Run.start("e", "outage", uri=store_uri)
+    buffer = tmp_path / "home" / "tracking" / f"{driver.run_id}-{ended.pid}.jsonl"
+    Run.attach(driver.run_id, store_uri, buffer).metrics({"loss": 0.5}, step=1)
+    alive = tmp_path / "home" / "tracking" / f"{driver.run_id}-{os.getppid()}.jsonl"
+    Run.attach(driver.run_id, store_uri, alive).metrics({"loss": 0.25}, step=2)
+    switch.on = True
+    assert driver.finish() and not driver.run_id.startswith(PENDING)
+    assert history(store_uri, driver.run_id, "loss") == [(1, 0.5)]
+    assert not buffer.exists() and alive.exists(), "a process that lives delivers by itself"
 
 
 def test_delivering_twice_changes_nothing(store_uri, tmp_path) -> None:

@@ -17,7 +17,7 @@ SPEC = resolve("tabletop_stage2", ["num_steps=12", "batch_size=4", "micro_batch_
 class Squares:
     """A task of two data sets in turn, whose batches are their own names."""
 
-    sizes = {"synthetic": 7, "natural": 5}
+    groups = {"synthetic": [np.arange(7)], "natural": [np.arange(5)]}
 
     def __init__(self) -> None:
         self.prepared: list[tuple[str, list[int], int]] = []

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ from safetensors.torch import load_file
 
 from bfs_model import BFSPipeline, integrity
 from bfs_model.errors import BadInput, IntegrityError
+from bfs_model.tiny import random_bundle
 from bfs_platform.config import resolve
 from bfs_platform.data.shards import open_dataset
-from bfs_platform.train import loop
+from bfs_platform.train import engine, launch, loop
 from bfs_platform.train.launch import fit
 from bfs_platform.train.networks.rgba_vae import RgbaVaeTask
 from bfs_platform.train.spec import TrainSpec
@@ -136,6 +138,63 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(
     with pytest.raises(Exception, match=r"samples 1-\d+, 1-\d+ at step 0 is not finite"):
         fit(spec_of("tabletop_stage1"), str(base), [datasets[1]], tmp_path / "run")
     assert not (tmp_path / "run" / "model").exists()
+
+
+def test_a_gradient_that_is_not_finite_is_seen_without_zero(
+    base: Path, datasets: dict[int, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DeepSpeed tells no norm under ZeRO stage 0: it is logged all the same, and an infinite one ends the run."""
+    spec = spec_of("tabletop_stage1", "zero.stage=0")
+    fit(spec, str(base), [datasets[1]], tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "losses.jsonl").read_text().splitlines()[-1])["grad_norm"] > 0
+    original = engine.wrap
+
+    def wrap(*arguments: Any) -> Any:
+        wrapped = original(*arguments)
+        next(p for p in wrapped.module.parameters() if p.requires_grad).register_hook(lambda gradient: gradient * float("inf"))
+        return wrapped
+
+    monkeypatch.setattr(engine, "wrap", wrap)
+    with pytest.raises(loop.NonFinite, match="The gradient at step 0 is not finite"):
+        fit(spec, str(base), [datasets[1]], tmp_path / "broken")
+    assert not (tmp_path / "broken" / "model").exists()
+
+
+def test_a_finished_run_keeps_its_length(base: Path, datasets: dict[int, Path], tmp_path: Path) -> None:
+    """Fewer steps than were made, and more of a cosine that has ended, are refused; what stands there stays what it says."""
+    for schedule, num_steps, rule in (
+        ("constant", 2, "num_steps=2 is less than the 4 steps"),
+        ("cosine", 2, "another num_steps"),
+        ("cosine", 8, "another num_steps"),
+    ):
+        output = tmp_path / schedule
+        fit(spec_of("tabletop_stage1", f"optimizer.schedule={schedule}"), str(base), [datasets[1]], output)
+        before = (output / "spec.json").read_text()
+        with pytest.raises(BadInput, match=rule):
+            fit(spec_of("tabletop_stage1", f"optimizer.schedule={schedule}", f"num_steps={num_steps}"), str(base), [datasets[1]], output)
+        assert (output / "spec.json").read_text() == before
+    fit(spec_of("tabletop_stage1", "optimizer.schedule=constant", "num_steps=6"), str(base), [datasets[1]], tmp_path / "constant")
+    assert json.loads((tmp_path / "constant" / "spec.json").read_text())["spec"]["num_steps"] == 6
+
+
+@pytest.mark.parametrize(("recipe", "stage"), [("tabletop_stage1", 1), ("tabletop_compositor", 1), ("tabletop_backbone", 2)])
+def test_a_set_of_other_encoders_is_refused(recipe: str, stage: int, datasets: dict[int, Path], tmp_path: Path) -> None:
+    """Latents and texts of another bundle are not what this one would learn from."""
+    other = random_bundle(tmp_path / "other", seed=5)
+    with pytest.raises(BadInput, match="was encoded by another vae than that of the base; build it again"):
+        fit(spec_of(recipe), str(other), [datasets[stage]], tmp_path / "run")
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_a_fresh_base_is_that_of_its_seed_and_captions(datasets: dict[int, Path], tmp_path: Path) -> None:
+    """What an earlier run left is taken only if it is the same; asking what would happen leaves nothing."""
+    spec = spec_of("tabletop_rgb_vae", "seed=3")
+    fit(spec, "fresh", [datasets[2]], tmp_path / "run", dry_run=True)
+    assert not (tmp_path / "run.base").exists()
+    made = launch._fresh_base([str(datasets[2])], tmp_path / "run", 3)
+    assert launch._fresh_base([str(datasets[2])], tmp_path / "run", 3) == made
+    with pytest.raises(BadInput, match="was made for another seed or for other captions"):
+        fit(spec_of("tabletop_rgb_vae", "seed=4"), "fresh", [datasets[2]], tmp_path / "run")
 
 
 def test_bad_inputs_are_named_before_anything_is_written(base: Path, datasets: dict[int, Path], tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from bfs_platform.train import order
 
 def test_an_epoch_shows_every_sample_once() -> None:
     """Batches run on over the border of epochs, and each epoch is a permutation of its own."""
-    stream = np.concatenate([order.indices(7, "natural", p, 4, 11) for p in range(11)])
+    stream = np.concatenate([order.indices(7, "natural", p, 4, [np.arange(11)]) for p in range(11)])
     for epoch in range(4):
         assert sorted(stream[epoch * 11 : (epoch + 1) * 11]) == list(range(11))
     assert list(stream[:11]) != list(stream[11:22])
@@ -16,10 +16,23 @@ def test_an_epoch_shows_every_sample_once() -> None:
 
 def test_order_is_a_function_of_seed_data_and_position() -> None:
     """The same position gives the same batch; another seed or data set another one."""
-    batch = order.indices(7, "natural", 5, 8, 101).tolist()
-    assert batch == order.indices(7, "natural", 5, 8, 101).tolist()
-    assert batch != order.indices(8, "natural", 5, 8, 101).tolist()
-    assert batch != order.indices(7, "synthetic", 5, 8, 101).tolist()
+    batch = order.indices(7, "natural", 5, 8, [np.arange(101)]).tolist()
+    assert batch == order.indices(7, "natural", 5, 8, [np.arange(101)]).tolist()
+    assert batch != order.indices(8, "natural", 5, 8, [np.arange(101)]).tolist()
+    assert batch != order.indices(7, "synthetic", 5, 8, [np.arange(101)]).tolist()
+
+
+def test_a_batch_is_of_one_size_and_an_epoch_shows_every_row() -> None:
+    """Groups come mixed, as often as they have rows for; the next epoch is in another order."""
+    groups = [np.arange(0, 20, 2), np.arange(1, 40, 2), np.array([40])]
+    batches = [order.indices(7, "natural", p, 4, groups) for p in range(18)]  # two epochs of 3 + 5 + 1
+    for epoch in (batches[:9], batches[9:]):
+        assert {int(row) for batch in epoch for row in batch} == {*range(0, 20, 2), *range(1, 40, 2), 40}
+        of_group = [[g for g, rows in enumerate(groups) if set(batch.tolist()) <= set(rows.tolist())] for batch in epoch]
+        assert sorted(g for found in of_group for g in found) == [0] * 3 + [1] * 5 + [2]
+        assert max(np.bincount(np.concatenate([b for b, (g,) in zip(epoch, of_group, strict=True) if g == 1]))) == 1
+    assert [b.tolist() for b in batches[:9]] != [b.tolist() for b in batches[9:]]
+    assert np.array_equal(batches[11], order.indices(7, "natural", 11, 4, groups))
 
 
 def test_shares_make_up_the_batch_at_any_world_size() -> None:

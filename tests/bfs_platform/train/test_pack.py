@@ -51,3 +51,19 @@ def test_refuses_settings_out_of_range(settings: dict[str, float], bundles: tupl
     """Steps and scale that a call would refuse are refused here."""
     with pytest.raises(BadInput, match=next(iter(settings)).removeprefix("default_")):
         pack(str(bundles[0]), tmp_path / "made", settings=settings)
+
+
+def test_refuses_what_is_not_there_or_of_another_backbone(bundles: tuple[Path, Path], tmp_path: Path) -> None:
+    """A part that one side lacks, information sharing of a wider backbone, a reference encoder that is none."""
+    bare = BFSPipeline.from_pretrained(bundles[1])
+    bare.register_modules(compositor=None)
+    bare.save_pretrained(tmp_path / "bare")
+    wide = random_bundle(tmp_path / "wide", Geometry(**{**TEST.__dict__, "num_heads": 4}))
+    for settings, rule in (
+        ({"take": [f"compositor={tmp_path / 'bare'}"]}, "finds no compositor in it"),
+        ({"take": [f"sharing={wide}"]}, "another geometry than the sharing"),
+        ({"reference": str(bundles[1])}, "holds no reference encoder"),
+    ):
+        with pytest.raises(BadInput, match=rule):
+            pack(str(bundles[0]), tmp_path / "made", **settings)  # type: ignore[arg-type]
+    assert not (tmp_path / "made").exists()

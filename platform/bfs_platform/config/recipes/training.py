@@ -171,6 +171,7 @@ def flux_shadow() -> TrainSpec:
         threads_per_worker=8,
         use_gpu=True,
         gradient_checkpointing=True,
+        sample_every_steps=0,
         optimizer=OptimizerSpec(lr=2.4e-4, warmup_steps=500, schedule="cosine"),
         zero=ZeroSpec(stage=2, bf16=True),
     )
@@ -178,7 +179,7 @@ def flux_shadow() -> TrainSpec:
 
 @recipe
 def flux_stage1() -> TrainSpec:
-    """Stage 1 on FLUX.1-Fill, bf16 with ZeRO-2 on 8 GPUs of 80 GB or more."""
+    """Stage 1 on FLUX.1-Fill, bf16 with ZeRO-2 on 8 GPUs of 80 GB or more. No pictures on the way: they take a second copy of it."""
     return TrainSpec(
         network=SharingSpec(stage=1, comp_weight=0.1),
         num_steps=20000,
@@ -187,6 +188,7 @@ def flux_stage1() -> TrainSpec:
         num_workers=8,
         threads_per_worker=8,
         use_gpu=True,
+        sample_every_steps=0,
         optimizer=OptimizerSpec(lr=1e-4, warmup_steps=500),
         zero=ZeroSpec(stage=2, bf16=True),
         checkpoint=CheckpointSpec(every_steps=500, keep=3),

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bfs_model import BFSPipeline, encoding, rgba_vae
 from bfs_platform.train import batches
 from bfs_platform.train.networks.export import save_bundle
-from bfs_platform.train.networks.pixels import channels_last, crops, edges, latent_noise
+from bfs_platform.train.networks.pixels import channels_last, check_crop, crops, edges, latent_noise
 from bfs_platform.train.networks.spec import RgbVaeSpec
 from bfs_platform.train.probes import side_by_side
 from bfs_platform.train.spec import TrainSpec
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bfs_platform.data.shards import Dataset
 
 _NUM_PROBES = 8
+_NUM_SCALED = 256  # pictures whose latents decide about shift and scale
 _COLOUR_CELL = 4
 _START_LOGVAR = -6.0
 
@@ -53,7 +54,8 @@ class RgbVaeTask:
     def __init__(self, spec: TrainSpec, settings: RgbVaeSpec, base: str, datasets: "Mapping[str, Dataset]") -> None:
         self.spec, self.settings, self.base = spec, settings, base
         self.dataset = datasets["natural"]
-        self.sizes = {"natural": len(self.dataset)}
+        self.groups = {"natural": batches.by_size(self.dataset)}
+        check_crop(settings.crop, self.groups["natural"], self.dataset)
 
     @cached_property
     def pipe(self) -> BFSPipeline:
@@ -78,12 +80,16 @@ class RgbVaeTask:
         return ids, (images, weight, latent_noise(self.pipe.vae, images, self.spec.seed, step, ids))
 
     def samples(self, weights: dict[str, Tensor]) -> "dict[str, Image.Image]":
-        return {"reconstruction": side_by_side(self.dataset, "composite_png", self._decoded(weights, _NUM_PROBES))}
+        vae, rows = self._loaded(weights), self.groups["natural"][0][:_NUM_PROBES]
+        with torch.no_grad():
+            latents = encoding.encode_images(vae, batches.images(self.dataset, rows, "composite_png"))[0]
+            decoded = encoding.to_image(encoding.decode_latents(vae, latents))
+        return {"reconstruction": side_by_side(self.dataset, rows, "composite_png", decoded)}
 
     def export(self, weights: dict[str, Tensor], output: Path, facts: dict[str, Any]) -> Path:
         vae = self._loaded(weights)
         with torch.no_grad():
-            images = batches.images(self.dataset, np.arange(min(256, len(self.dataset))), "composite_png")
+            images = batches.images(self.dataset, max(self.groups["natural"], key=len)[:_NUM_SCALED], "composite_png").to(vae.device)
             latents = torch.cat([vae.encode(part).latent_dist.mean for part in images.split(16)])
         vae.register_to_config(shift_factor=float(latents.mean()), scaling_factor=float(1 / latents.std()))
         grown = rgba_vae.grow_rgba_vae(vae)
@@ -92,12 +98,6 @@ class RgbVaeTask:
     def _loaded(self, weights: dict[str, Tensor]) -> Any:
         self.pipe.vae.load_state_dict({name.removeprefix("vae."): value for name, value in weights.items()})
         return self.pipe.vae
-
-    @torch.no_grad()
-    def _decoded(self, weights: dict[str, Tensor], count: int) -> np.ndarray:
-        vae = self._loaded(weights)
-        images = batches.images(self.dataset, np.arange(min(count, len(self.dataset))), "composite_png")
-        return encoding.to_image(vae.decode(vae.encode(images).latent_dist.mean, return_dict=False)[0])
 
 
 def _opponents(images: Tensor) -> Tensor:

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from bfs_model import BFSPipeline, draws, encoding, flow
 from bfs_model.latents import condition, image_ids, pack, text_ids
+from bfs_model.memory import to_accelerator
 from bfs_model.objectives import Draw, LatentBatch
 from bfs_platform.train import batches
+from bfs_platform.train.encoders import check_encoders
 from bfs_platform.train.networks.export import save_bundle
 from bfs_platform.train.networks.spec import BackboneSpec
 from bfs_platform.train.spec import TrainSpec
@@ -54,7 +56,7 @@ class BackboneTask:
     def __init__(self, spec: TrainSpec, settings: BackboneSpec, base: str, datasets: "Mapping[str, Dataset]") -> None:
         self.spec, self.settings, self.base = spec, settings, base
         self.dataset = datasets["natural"]
-        self.sizes = {"natural": len(self.dataset)}
+        self.groups = {"natural": batches.by_size(self.dataset)}
 
     @cached_property
     def pipe(self) -> BFSPipeline:
@@ -65,6 +67,7 @@ class BackboneTask:
 
     @cached_property
     def module(self) -> BackboneModule:
+        check_encoders(self.pipe, self.dataset, layers=False)
         return BackboneModule(self.pipe.transformer.requires_grad_(True))
 
     @cached_property
@@ -90,7 +93,7 @@ class BackboneTask:
         from bfs_platform.train.probes import probe_sheet
 
         self._load(weights)
-        sheet = probe_sheet(self.pipe, self.dataset)
+        sheet = probe_sheet(to_accelerator(self.pipe), self.dataset)
         self.pipe.dual_branch.eject()
         return {"probes": sheet}
 

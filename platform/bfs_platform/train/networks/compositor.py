@@ -14,6 +14,7 @@ from bfs_model import BFSPipeline, draws, encoding
 from bfs_model.compositing import composite
 from bfs_model.compositor import LatentCompositor
 from bfs_platform.train import batches
+from bfs_platform.train.encoders import check_encoders
 from bfs_platform.train.gates import Gate, GateReport, hold_out
 from bfs_platform.train.networks.export import save_bundle
 from bfs_platform.train.networks.measures import compositor_figures
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from bfs_platform.data.shards import Dataset
 
 _PREFIX = "compositor."
+_NUM_PROBES = 8
 _RIM = 2  # latents at each side of a crop
 _FLOOR = 1e-6  # mean squared error below which a crop counts as exact: the root has no slope at 0
 
@@ -45,9 +47,10 @@ class CompositorModule(nn.Module):
         crop that is decoded, negative for none."""
         output = self.compositor(z_fg, z_bg, z_empty)
         terms = {"latent": F.l1_loss(output, z_comp)}
-        if bool((corners >= 0).any()):
-            terms["decoded"] = self._decoded(output, pictures, corners)
-        return terms["latent"] + self.settings.decoded_weight * terms.get("decoded", 0.0), terms
+        # Always there, and 0 where no crop was drawn: ranks add up their terms one by one.
+        some = bool((corners >= 0).any())
+        terms["decoded"] = self._decoded(output, pictures, corners) if some else output.new_zeros(())
+        return terms["latent"] + self.settings.decoded_weight * terms["decoded"], terms
 
     def _decoded(self, output: Tensor, pictures: Tensor, corners: Tensor) -> Tensor:
         """Root mean squared error of crops, whose rims the decoder sees without what is around them and which do not count.
@@ -71,7 +74,7 @@ class CompositorTask:
         self.spec, self.settings, self.base = spec, settings, base
         self.dataset = datasets["synthetic"]
         kept, self.held_out = hold_out(datasets, "synthetic", settings.held_out)
-        self.sizes = {"synthetic": kept}
+        self.groups = {"synthetic": batches.by_size(self.dataset, kept)}
 
     @cached_property
     def pipe(self) -> BFSPipeline:
@@ -86,6 +89,7 @@ class CompositorTask:
 
     @cached_property
     def module(self) -> CompositorModule:
+        check_encoders(self.pipe, self.dataset, layers=True)
         return CompositorModule(self.pipe.compositor.requires_grad_(True), self.pipe.vae, self.settings)
 
     @cached_property
@@ -95,7 +99,9 @@ class CompositorTask:
     @cached_property
     def partners(self) -> dict[tuple[int, int], np.ndarray]:
         """Records to train on, by the size of their pictures: whose backgrounds may stand behind which layer."""
-        return {size: rows[rows < self.sizes["synthetic"]] for size, rows in self.dataset.buckets().items()}
+        sizes = self.dataset.take([rows[0] for rows in self.groups["synthetic"]], ["height", "width"])
+        keys = zip(sizes["height"].tolist(), sizes["width"].tolist(), strict=True)
+        return dict(zip(keys, self.groups["synthetic"], strict=True))
 
     def data(self, step: int) -> str:
         return "synthetic"
@@ -150,9 +156,12 @@ class CompositorTask:
     @torch.no_grad()
     def samples(self, weights: dict[str, Tensor]) -> "dict[str, Image.Image]":
         self._load(weights)
-        batch = batches.latent_batch(self.dataset, np.arange(min(8, len(self.dataset))), self.empty)
-        decoded = encoding.decode_latents(self.pipe.vae, self.pipe.compositor(batch.z_fg, batch.z_bg, batch.z_empty))
-        return {"composites": side_by_side(self.dataset, "composite_png", encoding.to_image(decoded))}
+        rows, phi = self.groups["synthetic"][0][:_NUM_PROBES], self.pipe.compositor
+        batch = batches.latent_batch(self.dataset, rows, self.empty)
+        assert batch.z_empty is not None
+        latents = phi(batch.z_fg.to(phi.device), batch.z_bg.to(phi.device), batch.z_empty.to(phi.device))
+        decoded = encoding.decode_latents(self.pipe.vae, latents)
+        return {"composites": side_by_side(self.dataset, rows, "composite_png", encoding.to_image(decoded))}
 
     def measure(self, weights: dict[str, Tensor]) -> GateReport:
         self._load(weights)

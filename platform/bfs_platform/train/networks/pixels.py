@@ -1,13 +1,18 @@
 """What the trainings of both autoencoders share: errors of edges, memory layout, posterior noise, crops."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from bfs_model import draws, encoding
+from bfs_model.errors import BadInput
+
+if TYPE_CHECKING:
+    from bfs_platform.data.shards import Dataset
 
 
 def edges(a: Tensor, b: Tensor) -> Tensor:
@@ -26,6 +31,14 @@ def latent_noise(vae: Any, images: Tensor, seed: int, step: int, ids: Sequence[s
     factor = encoding.spatial_factor(vae)
     shape = (vae.config.latent_channels, images.shape[-2] // factor, images.shape[-1] // factor)
     return draws.normal([(seed, step, i, "posterior") for i in ids], shape)
+
+
+def check_crop(size: int, groups: Sequence[np.ndarray], dataset: "Dataset") -> None:
+    """Raises `BadInput` when a picture of the data set is smaller than a crop."""
+    sides = dataset.take([int(rows[0]) for rows in groups], ["height", "width"])
+    smallest = min(int(length) for lengths in sides.values() for length in lengths)
+    if size > smallest:
+        raise BadInput("network.crop", size, f"is larger than pictures of {dataset.root}, {smallest} pixels", f"use at most {smallest}")
 
 
 def crops(images: Tensor, size: int, seed: int, step: int, ids: Sequence[str], wanted: Tensor | None = None) -> Tensor:

@@ -46,7 +46,7 @@ class RecogniserTask:
 
     def __init__(self, spec: TrainSpec, settings: RecogniserSpec, base: str, datasets: "Mapping[str, Dataset]") -> None:
         self.spec, self.settings, self.dataset = spec, settings, datasets["natural"]
-        self.sizes = {"natural": len(self.dataset)}
+        self.groups = {"natural": batches.by_size(self.dataset)}
 
     @cached_property
     def module(self) -> RecogniserModule:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from bfs_model import BFSPipeline, draws
 from bfs_model.boxes import bounding_box
+from bfs_model.memory import to_accelerator
 from bfs_model.reference import prepare
 from bfs_model.tiny_flux import random_redux_parts
 from bfs_platform.train import batches
@@ -51,7 +52,7 @@ class ReferenceTask:
     def __init__(self, spec: TrainSpec, settings: ReferenceSpec, base: str, datasets: "Mapping[str, Dataset]") -> None:
         self.spec, self.settings, self.base = spec, settings, base
         self.dataset = datasets["natural"]
-        self.sizes = {"natural": len(self.dataset)}
+        self.groups = {"natural": batches.by_size(self.dataset)}
 
     @cached_property
     def pipe(self) -> BFSPipeline:
@@ -91,6 +92,7 @@ class ReferenceTask:
     def samples(self, weights: dict[str, Tensor]) -> dict[str, Image.Image]:
         """Three rows: references, what is drawn from them without a word, and what is drawn from their captions."""
         self._load(weights)
+        to_accelerator(self.pipe)
         rows = np.arange(min(_NUM_PROBES, len(self.dataset)))
         table = self.dataset.take(rows, ["background_png", "box", "caption"])
         drawn: list[list[Any]] = [self._pictures(rows, None), [], []]

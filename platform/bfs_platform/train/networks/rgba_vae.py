@@ -15,7 +15,7 @@ from bfs_platform.train import batches
 from bfs_platform.train.gates import Gate, GateReport, hold_out
 from bfs_platform.train.networks.export import save_bundle
 from bfs_platform.train.networks.measures import rgba_figures
-from bfs_platform.train.networks.pixels import channels_last, crops, edges, latent_noise
+from bfs_platform.train.networks.pixels import channels_last, check_crop, crops, edges, latent_noise
 from bfs_platform.train.networks.spec import RgbaVaeSpec
 from bfs_platform.train.probes import side_by_side
 from bfs_platform.train.spec import TrainSpec
@@ -80,7 +80,8 @@ class RgbaVaeTask:
         self.spec, self.settings, self.base = spec, settings, base
         self.dataset = datasets["synthetic"]
         kept, self.held_out = hold_out(datasets, "synthetic", settings.held_out)
-        self.sizes = {"synthetic": kept}
+        self.groups = {"synthetic": batches.by_size(self.dataset, kept)}
+        check_crop(settings.crop, self.groups["synthetic"], self.dataset)
 
     @cached_property
     def pipe(self) -> BFSPipeline:
@@ -116,9 +117,10 @@ class RgbaVaeTask:
     @torch.no_grad()
     def samples(self, weights: dict[str, Tensor]) -> "dict[str, Image.Image]":
         vae = self._loaded(weights)
-        layers = batches.images(self.dataset, np.arange(min(_NUM_PROBES, len(self.dataset))), "foreground_png")
-        decoded = encoding.to_image(vae.decode(vae.encode(layers).latent_dist.mean, return_dict=False)[0])
-        return {"layers": side_by_side(self.dataset, "foreground_png", decoded)}
+        rows = self.groups["synthetic"][0][:_NUM_PROBES]
+        layers = batches.images(self.dataset, rows, "foreground_png")
+        decoded = encoding.to_image(encoding.decode_latents(vae, encoding.encode_images(vae, layers)[0]))
+        return {"layers": side_by_side(self.dataset, rows, "foreground_png", decoded)}
 
     def measure(self, weights: dict[str, Tensor]) -> GateReport:
         s, figures = self.settings, rgba_figures(self._loaded(weights), self.pipe.vae, self.held_out)

@@ -55,7 +55,7 @@ class ShadowTask:
     def __init__(self, spec: TrainSpec, settings: ShadowNetworkSpec, base: str, datasets: "Mapping[str, Dataset]") -> None:
         self.spec, self.settings, self.base = spec, settings, base
         self.dataset = datasets["natural"]
-        self.sizes = {"natural": len(self.dataset)}
+        self.groups = {"natural": batches.by_size(self.dataset)}
 
     @cached_property
     def pipe(self) -> BFSPipeline:

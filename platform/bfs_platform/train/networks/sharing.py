@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from bfs_model import BFSPipeline, bundle, encoding, objectives
 from bfs_model.dual_branch import DualBranch
+from bfs_model.memory import to_accelerator
 from bfs_model.objectives import Draw, LatentBatch, Option, Step
 from bfs_model.sharing import InformationSharing
 from bfs_platform.train import batches
+from bfs_platform.train.encoders import check_encoders
 from bfs_platform.train.networks.spec import SharingSpec
 from bfs_platform.train.plan.cost import flops_per_sample
 from bfs_platform.train.plan.geometry import of_configs
@@ -50,7 +52,7 @@ class SharingTask:
     def __init__(self, spec: TrainSpec, settings: SharingSpec, base: str, datasets: "Mapping[str, Dataset]") -> None:
         self.spec, self.settings, self.base, self.datasets = spec, settings, base, datasets
         self.options = options_of(settings)
-        self.sizes = {name: len(dataset) for name, dataset in datasets.items()}
+        self.groups = {name: batches.by_size(dataset) for name, dataset in datasets.items()}
         self.option = cache(lambda step: objectives.choose(self.options, spec.seed, step))
 
     @cached_property
@@ -62,6 +64,8 @@ class SharingTask:
         pipe = self.pipe
         if self.spec.gradient_checkpointing:
             pipe.transformer.enable_gradient_checkpointing()
+        for dataset in self.datasets.values():
+            check_encoders(pipe, dataset, layers=True)
         pipe.sharing.requires_grad_(True)
         return StageModule(pipe.dual_branch, pipe.compositor, self.settings.guidance)
 
@@ -93,7 +97,7 @@ class SharingTask:
 
     def samples(self, weights: dict[str, Tensor]) -> "dict[str, Image.Image]":
         dataset = self.datasets[self.options[0].data]
-        return {"probes": probe_sheet(self._with(weights), dataset)}
+        return {"probes": probe_sheet(to_accelerator(self._with(weights)), dataset)}
 
     def export(self, weights: dict[str, Tensor], output: Path, facts: dict[str, Any]) -> Path:
         return bundle.save_model(self._with(weights), output / bundle.MODEL, bundle.root_of(self.base), facts)
