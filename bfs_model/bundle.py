@@ -66,7 +66,7 @@ def save_model(pipe: Any, directory: Path, base: str, body: dict[str, Any]) -> P
             absolute path or a hub id); body: facts of the training.
     Returns: the path of the manifest.
     """
-    with integrity.staged(directory) as staging:
+    with integrity.staged(directory, MODEL) as staging:
         for part in TRAINED_PARTS:
             module = getattr(pipe, part, None)
             if module is not None:

@@ -35,12 +35,12 @@ def staging_for(final: Path) -> Path:
 
 
 @contextmanager
-def staged(final: Path) -> Iterator[Path]:
+def staged(final: Path, kind: str) -> Iterator[Path]:
     """`staging_for` as a context that leaves nothing behind when what fills it fails, or when it is refused.
 
     Raises: `BadInput`, before any work is done, when `final` holds what `commit` would refuse to replace.
     """
-    check_free(final)
+    check_free(final, kind)
     staging = staging_for(final)
     try:
         yield staging
@@ -52,11 +52,11 @@ def commit(staging: Path, final: Path, kind: str, body: dict[str, Any], notes: d
     """Hash every file in `staging`, write the manifest last, and rename `staging` onto `final`.
 
     `body` states what the content is; it is covered by `content_hash`. `notes` (timings, host names) are not.
-    An existing `final` that is a committed directory or empty is replaced; anything else is refused.
+    An existing `final` that is empty or a committed directory of the same kind is replaced; anything else is refused.
 
     Returns: the path of the manifest.
     """
-    check_free(final)
+    check_free(final, kind)
     write_manifest(staging, kind, body, notes)
     previous = None
     if final.exists():
@@ -69,12 +69,25 @@ def commit(staging: Path, final: Path, kind: str, body: dict[str, Any], notes: d
     return final / MANIFEST
 
 
-def check_free(final: Path) -> None:
-    """Raises `BadInput` when `final` is neither absent, nor an empty directory, nor one that was committed."""
+def check_free(final: Path, kind: str) -> None:
+    """Raises `BadInput` when `final` is neither absent, nor an empty directory, nor one of this kind that was committed."""
     if final.exists() and not final.is_dir():
         raise BadInput("output", final, "is a file", "choose the path of a directory")
     if final.exists() and any(final.iterdir()) and not (final / MANIFEST).exists():
         raise BadInput("output", final, "exists and was not written by BFS", "choose another directory or remove it")
+    found = _kind_of(final / MANIFEST) or kind
+    if found != kind:
+        raise BadInput(
+            "output", final, f"is of kind {found}, and would be replaced by one of kind {kind}", "choose another directory or remove it"
+        )
+
+
+def _kind_of(manifest: Path) -> str | None:
+    """The kind that a manifest names; None where there is none, or none that can be read."""
+    try:
+        return str(json.loads(manifest.read_bytes())["kind"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def write_manifest(directory: Path, kind: str, body: dict[str, Any], notes: dict[str, Any] | None = None) -> Path:

@@ -159,7 +159,7 @@ class BFSPipeline(StepCaching, FewSteps, DiffusionPipeline):
         body = {"window_size": self.config.window_size, **(facts or {})}
         if self.licence is not None:
             body["licence"] = self.licence
-        with integrity.staged(final) as staging:
+        with integrity.staged(final, bundle.BUNDLE) as staging:
             with no_progress_bars():
                 super().save_pretrained(staging, safe_serialization=True, **kwargs)
             _forget_paths(staging)

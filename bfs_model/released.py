@@ -49,7 +49,7 @@ def convert(released: str | Path, base: str, output: Path, rgba_vae: str | Path 
     """
     if alpha is not None and not (math.isfinite(alpha) and alpha > 0):
         raise BadInput("alpha", alpha, "is not a positive number", "leave it out: the rank serves, as in the release")
-    integrity.check_free(Path(output).absolute())
+    integrity.check_free(Path(output).absolute(), bundle.MODEL)
     config = _transformer_config(bundle.locate(base))
     sharing = sharing_of(read(released), config, alpha)
     vae = None if rgba_vae is None else _rgba_vae(rgba_vae)

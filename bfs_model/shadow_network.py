@@ -201,7 +201,7 @@ def save(
     state: dict[str, Tensor], prompt: tuple[Tensor, Tensor], settings: ShadowSettings, base: str, directory: Path, facts: dict[str, Any]
 ) -> Path:
     """Write a network: LoRA (names as in `lora_state`), the embedded prompt, and the pointer to its base. Returns its manifest."""
-    with integrity.staged(directory) as staging:
+    with integrity.staged(directory, KIND) as staging:
         save_file({f"{_PREFIX}{name}": value.contiguous() for name, value in state.items()}, staging / LORA_FILE)
         embeds = {"prompt_embeds": prompt[0], "pooled_embeds": prompt[1]}
         save_file({name: value.float().cpu().contiguous() for name, value in embeds.items()}, staging / PROMPT_FILE)

@@ -1,15 +1,17 @@
 """Build a dataset: plan, stream what is missing, commit. Killed at any moment, it goes on from the shards that are there."""
 
+import json
 import sqlite3
 import sys
 import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from bfs_model import bundle, foreign, integrity
 from bfs_model.errors import BadInput
-from bfs_platform.data.encode import UNUSED
+from bfs_platform.data.encode import UNUSED, check_sides
 from bfs_platform.data.finish import KIND, AnyWorkspace, BuildFailed, check_reject_rate, commit, workspace_of
 from bfs_platform.data.ledger import Units
 from bfs_platform.data.models.base import identities
@@ -37,8 +39,11 @@ def build(
     """
     output = reachable(location(output), "output")
     check_licence([source], commercial)
+    _check_apart(output, source.root)
     models = identities(spec)
     made_with = base_of(base) if spec.encode.enabled else None
+    if spec.encode.enabled:
+        check_sides(spec.buckets, base)
     try:
         plan = make_plan(source, spec, made_with, models)
         finished = _already_committed(output, plan.identity)
@@ -111,6 +116,24 @@ def _ray_stream(source: Source, spec: DataSpec, output: Location, base: str) -> 
         yield from run_stream(units, spec, source.folder, output, base if spec.encode.enabled else None)
 
     return stream
+
+
+def _check_apart(output: Location, root: Location) -> None:
+    """Raises `BadInput` when committing at `output` would replace the input, or something that is no dataset."""
+    if isinstance(output, Path) and isinstance(root, Path):
+        place, origin = output.resolve(), root.resolve()
+        if place.is_relative_to(origin) or origin.is_relative_to(place):
+            rule = "is the input" if place == origin else "lies in the input" if place.is_relative_to(origin) else "holds the input"
+            raise BadInput("output", output, rule, "choose a directory apart from it")
+    manifest = output / integrity.MANIFEST
+    if not isinstance(manifest, Path) or not manifest.is_file():
+        return
+    try:
+        kind = json.loads(manifest.read_bytes())["kind"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise BadInput("output", output, f"has an unreadable {integrity.MANIFEST}", "choose another directory or remove it") from None
+    if kind != KIND:
+        raise BadInput("output", output, f"is a {kind}, not a {KIND}", "choose another directory or remove it")
 
 
 def _already_committed(output: Location, identity: str) -> Location | None:

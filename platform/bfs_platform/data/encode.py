@@ -1,12 +1,15 @@
 """Latents and text embeddings of a shard, computed once here so that training never loads an encoder."""
 
+import json
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
+from bfs_model.errors import BadInput
 from bfs_model.images import read_image
 from bfs_platform.data.shard_file import ENCODED_FIELDS, LATENTS, with_columns
 from bfs_platform.data.spec import EncodeSpec
@@ -37,6 +40,21 @@ def load_components(base: str) -> Components:
     whole = bundle.is_foreign(path) or integrity.read_manifest(path)["kind"] == bundle.BUNDLE
     skipped: dict[str, Any] = dict.fromkeys(UNUSED) if whole else {}
     return BFSPipeline.from_pretrained(base, **skipped)
+
+
+def check_sides(buckets: Iterable[tuple[int, int]], base: str) -> None:
+    """Raise `BadInput` for a side whose latents cannot be packed in 2×2 patches: it is no multiple of twice the base VAE's factor."""
+    from bfs_model import bundle
+
+    path = bundle.locate(bundle.root_of(base)) / "vae" / "config.json"
+    try:
+        factor = 2 ** (len(json.loads(path.read_bytes())["block_out_channels"]) - 1)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput("base", path, f"does not say how much its VAE shrinks ({error})", "restore it, or name another base") from None
+    for bucket in buckets:
+        if any(side % (2 * factor) for side in bucket):
+            rule = f"has a side that is not a multiple of {2 * factor}: the base's VAE shrinks {factor}×, and latents are packed 2×2"
+            raise BadInput("buckets", f"{bucket[0]}x{bucket[1]}", rule, "round it, or set encode.enabled=false")
 
 
 class Encoder:

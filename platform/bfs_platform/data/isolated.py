@@ -65,6 +65,11 @@ class IsolatedReader:
                     # CPU time does not depend on what else the machine is doing: no second try.
                     if attempt + 1 == ATTEMPTS or lost.status == -signal.SIGXCPU:
                         raise self._reject(key, lost) from None
+                except BadInput:
+                    raise
+                except BaseException:  # the rest of the answer is still in the pipe: the next picture would get it
+                    self._abandon()
+                    raise
         raise AssertionError("unreachable")
 
     def close(self) -> None:

@@ -75,11 +75,22 @@ def _groups(rows: Iterator[Row], size: int) -> Iterator[tuple[Row, ...]]:
 
 def _listed(source: Source, limit: int | None, ledger: Ledger) -> Iterator[Row]:
     """The first `limit` rows in order; an id that was seen before makes a faulty row, because ids name records."""
-    for position, row in enumerate(islice(source.rows(), limit)):
+    for position, row in enumerate(map(_writable, islice(source.rows(), limit))):
         if not ledger.is_new(row.id):
             row = replace(row, id=f"{row.id}#{position}", parts={}, problem=row.problem or f"the id {row.id} was used before")
             ledger.is_new(row.id)
         yield row
+
+
+def _writable(row: Row) -> Row:
+    """`row`; a faulty one where a text of it cannot be written down: half of a surrogate pair, as from a file's name that is not UTF-8."""
+    texts = [row.id, row.caption, row.problem or "", *(text for part in row.parts.values() for text in (part.path, part.column))]
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError as error:
+        name = row.id.encode(errors="backslashreplace").decode()
+        return Row(name, problem=f"a text of it is not Unicode ({error.reason})")
+    return row
 
 
 def _stamps(root: Location) -> Callable[[Row], list[list[int] | None]]:
@@ -98,7 +109,7 @@ def _stamps(root: Location) -> Callable[[Row], list[list[int] | None]]:
             return None
 
     def stamp(row: Row) -> list[list[int] | None]:
-        found = [status_of(part.path) for _, part in sorted(row.parts.items())]
+        found = [status_of(path) for _, part in sorted(row.parts.items()) for path in part.files]
         return [None if status is None else [status.st_size, status.st_mtime_ns] for status in found]
 
     return stamp

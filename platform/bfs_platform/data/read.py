@@ -37,11 +37,16 @@ def read_part(root: Location, part: Part) -> bytes:
 
 def _inside(root: Location, relative: str) -> Location:
     """A path that stays below `root`: a list of records from elsewhere must not name other files of this machine."""
+    if "\0" in relative:
+        raise Reject(Reason.UNREADABLE, f"{relative!r} is not a path")
     if isinstance(root, RemotePath):
         if ".." in PurePosixPath(relative).parts or relative.startswith("/"):
             raise Reject(Reason.UNREADABLE, f"{relative} leads out of the source")
         return root / relative
-    path = (root / relative).resolve()
+    try:
+        path = (root / relative).resolve()
+    except (ValueError, RuntimeError) as error:  # half of a surrogate pair; a loop of links
+        raise Reject(Reason.UNREADABLE, f"{relative!r} is not a path ({error})") from None
     if not path.is_relative_to(_resolved(root)):
         raise Reject(Reason.UNREADABLE, f"{relative} leads out of the source")
     return path
@@ -67,6 +72,8 @@ def _from_parquet(path: Location, part: Part) -> bytes:
         data = read_cell(path, part.row, part.column)
     except (IndexError, KeyError) as error:
         raise Reject(Reason.MISSING, f"{part.path} has no {error}") from None
+    except TypeError as error:
+        raise Reject(Reason.UNREADABLE, f"{part.path}: {error}") from None
     if not data:
         raise Reject(Reason.MISSING, f"{part.path}: {part.column} of row {part.row} is empty")
     _check_size(len(data), part)

@@ -61,6 +61,11 @@ class Part:
     row: int = 0
     column: str = ""
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Every file that its bytes depend on: of MuLAn the photograph too."""
+        return (self.path, self.column.partition(" ")[2]) if self.container == "mulan" else (self.path,)
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -81,7 +86,8 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON, without what is not set."""
-        known = {key: value for key, value in asdict(self).items() if value not in (None, "", {}, False)}
+        # By identity where 0.0 would be equal: a score of 0 is set.
+        known = {key: value for key, value in asdict(self).items() if value is not None and value is not False and value not in ("", {})}
         return known | {"parts": {name: _brief(part) for name, part in sorted(self.parts.items())}}
 
     @classmethod

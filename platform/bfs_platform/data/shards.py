@@ -1,5 +1,7 @@
 """Reading training sets: random access to records by number, nothing trusted that the manifest does not name."""
 
+import errno
+import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -19,6 +21,8 @@ from bfs_platform.storage.manifests import verify as verify_files
 from bfs_platform.storage.path import Location, RemotePath, location, reachable
 
 CACHE_BYTES = 512 * 2**20
+# Each holds a descriptor, of which a process usually has 1024.
+OPEN_FILES = 64
 _NUMERIC = frozenset({"height", "width", "box"})
 
 
@@ -42,13 +46,16 @@ def open_dataset(
 
 
 class Dataset:
-    """A training set of `len()` records, numbered in the order of its shards."""
+    """A training set of `len()` records, numbered in the order of its shards. Threads may read it; they take turns."""
 
     def __init__(self, root: Location, manifest: dict[str, Any], cache_bytes: int = CACHE_BYTES) -> None:
         self.root, self.manifest = root, manifest
         self.body: dict[str, Any] = manifest["body"]
         self._starts = [0, *accumulate(shard["num_records"] for shard in self.body["shards"])]
-        self._files: dict[int, tuple[pq.ParquetFile, list[int]]] = {}
+        self._lock = threading.Lock()
+        self._files: OrderedDict[int, pq.ParquetFile] = OrderedDict()
+        # Per shard the first row of each group: small, so they stay when the file is closed.
+        self._groups: dict[int, list[int]] = {}
         self._cache: OrderedDict[tuple[int, int, str], list[Any]] = OrderedDict()
         self._cached_bytes, self._cache_bytes = 0, cache_bytes
 
@@ -68,14 +75,15 @@ class Dataset:
     def take(self, indices: Sequence[int] | np.ndarray, columns: Sequence[str]) -> dict[str, Any]:
         """Columns of the records `indices`, in that order: numbers as arrays (`box` [n, 4]), texts and bytes as lists."""
         places: dict[tuple[int, int], list[tuple[int, int]]] = {}
-        for position, index in enumerate(indices):
-            shard, group, row = self._place(int(index))
-            places.setdefault((shard, group), []).append((position, row))
         out: dict[str, Any] = {name: [None] * len(indices) for name in columns}
-        for (shard, group), members in places.items():
-            for name, values in self._columns(shard, group, columns).items():
-                for position, row in members:
-                    out[name][position] = values[row]
+        with self._lock:
+            for position, index in enumerate(indices):
+                shard, group, row = self._place(int(index))
+                places.setdefault((shard, group), []).append((position, row))
+            for (shard, group), members in places.items():
+                for name, values in self._columns(shard, group, columns).items():
+                    for position, row in members:
+                        out[name][position] = values[row]
         for name in _NUMERIC.intersection(columns):
             out[name] = np.array(out[name], np.int32).reshape(len(indices), *([4] if name == "box" else []))
         return out
@@ -132,20 +140,25 @@ class Dataset:
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
         shard = bisect_right(self._starts, index) - 1
-        starts = self._open(shard)[1]
+        if shard not in self._groups:
+            self._open(shard)
+        starts = self._groups[shard]
         inside = index - self._starts[shard]
         group = bisect_right(starts, inside) - 1
         return shard, group, inside - starts[group]
 
-    def _open(self, shard: int) -> tuple[pq.ParquetFile, list[int]]:
+    def _open(self, shard: int) -> pq.ParquetFile:
+        """The file of a shard; the one that was not used for longest is closed when there are `OPEN_FILES`."""
         if shard not in self._files:
-            entry = self.body["shards"][shard]
+            while len(self._files) >= OPEN_FILES:
+                self._files.popitem(last=False)[1].close(force=True)
             try:
-                file = _parquet(self.root / entry["path"])
+                file = _parquet(self.root / self.body["shards"][shard]["path"])
             except (OSError, ValueError) as error:
-                raise self._damaged(shard, error) from None
+                raise self._unreadable(shard, error) from None
             counts = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
-            self._files[shard] = file, [0, *accumulate(counts)]
+            self._files[shard], self._groups[shard] = file, [0, *accumulate(counts)]
+        self._files.move_to_end(shard)
         return self._files[shard]
 
     def _columns(self, shard: int, group: int, names: Sequence[str]) -> dict[str, list[Any]]:
@@ -159,9 +172,9 @@ class Dataset:
         if not missing:
             return found
         try:
-            table = self._open(shard)[0].read_row_group(group, columns=missing)
+            table = self._open(shard).read_row_group(group, columns=missing)
         except OSError as error:
-            raise self._damaged(shard, error) from None
+            raise self._unreadable(shard, error) from None
         for name in missing:
             found[name] = self._cache[shard, group, name] = table[name].to_pylist()
             self._cached_bytes += _size(found[name])
@@ -169,8 +182,10 @@ class Dataset:
             self._cached_bytes -= _size(self._cache.popitem(last=False)[1])
         return found
 
-    def _damaged(self, shard: int, error: Exception) -> IntegrityError:
+    def _unreadable(self, shard: int, error: Exception) -> BadInput:
         path = self.root / self.body["shards"][shard]["path"]
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            return BadInput("shard", path, "cannot be opened: this process has too many open files", "raise its limit (ulimit -n)")
         return IntegrityError("shard", path, f"is damaged ({str(error).splitlines()[0]})", "build the dataset again")
 
 

@@ -102,7 +102,7 @@ def compare(spec: PartsSpec, inputs: Inputs, output: Path) -> Path:
         name: {seed: read_results(output / f"evaluation-{name}-{seed}") for seed in spec.seeds} for name in spec.variants
     }
     figures = table(results)
-    with integrity.staged(output / "table") as staging:
+    with integrity.staged(output / "table", KIND) as staging:
         (staging / "table.md").write_text(markdown(figures), encoding="utf-8")
         return integrity.commit(staging, output / "table", KIND, {**facts, "table": figures})
 

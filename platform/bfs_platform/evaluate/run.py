@@ -41,11 +41,12 @@ def evaluate(model: str, facts: dict[str, Any], root: Path, entries: Sequence[En
     systems = systems_of(spec)
     if len(set(systems)) < len(systems):
         raise BadInput("baselines", ", ".join(spec.baselines), "name one system twice", "give each its own name before =")
+    integrity.check_free(output, KIND)
     started = time.monotonic()
     run_spec = spec.model_copy(update={"learned": present(spec.learned, learned)})
     rows, images = _collect(_run(model, root, entries, run_spec), len(entries), (*shown_kinds(systems), *kept_kinds(systems)))
     results = assemble(rows, entries, spec, facts, learned)
-    with integrity.staged(output) as staging:
+    with integrity.staged(output, KIND) as staging:
         write_results(results, staging)
         (staging / "list.json").write_text(json.dumps(frozen_list(entries), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         if spec.recipe_name:

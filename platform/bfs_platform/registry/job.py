@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     options = parser.parse_args(arguments)
     spec = resolve(options.recipe, options.set, PromotionSpec)
     if options.output is not None:
-        integrity.check_free(options.output.absolute())
+        integrity.check_free(options.output.absolute(), KIND)
     record = promote(options.candidate, options.alias, spec=spec, evaluation=options.evaluation, run_id=options.run_id)
     manifest = write_record(record, spec, options.output)
     _print_record(record)
@@ -49,7 +49,7 @@ def write_record(record: dict[str, Any], spec: PromotionSpec, output: Path | Non
     if output is None:
         moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(at_s))
         output = bfs_home() / "promotions" / f"{record['name']}-{record['version']}-{record['alias']}-{moment}"
-    with integrity.staged(output.absolute()) as staging:
+    with integrity.staged(output.absolute(), KIND) as staging:
         (staging / "record.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         return integrity.commit(staging, output.absolute(), KIND, {**record, "recipe": spec.resolved()}, {"at_s": at_s})
 

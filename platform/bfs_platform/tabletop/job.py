@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from bfs_model.errors import BadInput
+from bfs_model.integrity import check_free
 from bfs_platform.jobs import JobParser, connect_ray
+from bfs_platform.storage.path import location
 from bfs_platform.tabletop.render import DEFAULT_SAMPLES
 from bfs_platform.tabletop.sample import Request, Sample, make_chunk
 from bfs_platform.tabletop.vocabulary import SPLITS
-from bfs_platform.tabletop.writer import Partial, check_output
+from bfs_platform.tabletop.writer import KIND, Partial
 
 _CHUNK = 4  # scenes per task: two seconds of work, so that little is lost and nobody waits long
 _PROGRESS_EVERY_S = 5.0
@@ -26,7 +28,7 @@ def main(arguments: list[str] | None = None) -> Path:
     parser = JobParser(prog="render_tabletop.py", description="Render scenes of the tabletop world, each with and without its object.")
     parser.add_argument("--scenes", type=int, required=True, help="how many scenes")
     parser.add_argument("--seed", type=int, default=0, help="scene i depends only on the seed, the split and i (default 0)")
-    parser.add_argument("--output", type=Path, required=True, help="directory to write; a committed one is replaced")
+    parser.add_argument("--output", required=True, help="directory to write; a committed one is replaced")
     parser.add_argument("--split", default="train", help=f"{', '.join(SPLITS)}: they share no combination of shape, colour and material")
     parser.add_argument("--resolution", type=int, default=64, help="side of the pictures in pixels (default 64)")
     parser.add_argument("--samples", type=int, default=DEFAULT_SAMPLES, help=f"light paths per pixel (default {DEFAULT_SAMPLES})")
@@ -34,17 +36,19 @@ def main(arguments: list[str] | None = None) -> Path:
     return render_set(Request(given.seed, given.split, given.resolution, given.samples), given.scenes, given.output)
 
 
-def render_set(request: Request, num_scenes: int, output: Path) -> Path:
+def render_set(request: Request, num_scenes: int, output: str | Path) -> Path:
     """Render scenes 0 … `num_scenes` - 1 of a request into `output` and return the path of its manifest.
 
-    Raises `BadInput` when `num_scenes` is not positive or `output` was not written by BFS.
+    Raises `BadInput` when `num_scenes` is not positive, or `output` was not written by BFS or is no place of this machine.
     """
     if not 0 < num_scenes <= 1_000_000:
         raise BadInput("scenes", num_scenes, "is not between 1 and 1000000", "ask for a whole number of scenes")
-    output = output.absolute()
-    check_output(output)
+    place = location(output)
+    if not isinstance(place, Path):
+        raise BadInput("output", place, "is on an object store", "render into a directory, then copy it there")
+    check_free(place, KIND)
     started = time.monotonic()
-    with Partial(output, request).opened() as partial:
+    with Partial(place, request).opened() as partial:
         missing = sorted(set(range(num_scenes)) - partial.finished(num_scenes))
         if len(missing) < num_scenes:
             print(f"Continuing: {num_scenes - len(missing)} of {num_scenes} scenes are already rendered.", file=sys.stderr)

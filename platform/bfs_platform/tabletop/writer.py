@@ -18,19 +18,12 @@ from typing import Any
 from PIL import Image
 
 from bfs_model.errors import BadInput
-from bfs_model.integrity import MANIFEST, commit, staged
+from bfs_model.integrity import commit, staged
 from bfs_platform.tabletop.sample import FOLDERS, VERSION, Request, Sample, name_of
 
+KIND = "source"
 _RECORDS = "records"
 _REQUEST = "request.json"
-
-
-def check_output(output: Path) -> None:
-    """Refuse an output that is not ours to replace, before any work is done on it."""
-    if output.exists() and not output.is_dir():
-        raise BadInput("output", output, "is a file", "name a directory")
-    if output.exists() and any(output.iterdir()) and not (output / MANIFEST).exists():
-        raise BadInput("output", output, "exists and was not written by BFS", "choose another directory or remove it")
 
 
 class Partial:
@@ -88,7 +81,7 @@ class Partial:
 
     def publish(self, num_scenes: int, notes: dict[str, Any]) -> Path:
         """Commit scenes 0 … `num_scenes` - 1 as the output, remove the folder, and return the manifest's path."""
-        with staged(self.output) as staging:
+        with staged(self.output, KIND) as staging:
             records = [json.loads(self._record_path(index).read_text(encoding="utf-8")) for index in range(num_scenes)]
             for folder in FOLDERS:
                 (staging / folder).mkdir()
@@ -96,7 +89,7 @@ class Partial:
                     shutil.copyfile(self.path / record[folder], staging / record[folder])
             (staging / "meta.json").write_text(_meta(records), encoding="utf-8")
             body = {"name": "tabletop", "licence": "CC0-1.0", "num_records": num_scenes, "version": VERSION}
-            manifest = commit(staging, self.output, "source", body | dataclasses.asdict(self.request), notes)
+            manifest = commit(staging, self.output, KIND, body | dataclasses.asdict(self.request), notes)
         shutil.rmtree(self.path)
         return manifest
 

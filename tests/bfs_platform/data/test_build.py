@@ -1,6 +1,7 @@
 """Whole builds in one process: identity, resuming, rejects, and what is refused before any work."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from bfs_model import integrity
 from bfs_model.compositing import composite_u8
 from bfs_model.errors import BadInput
 from bfs_platform.data.build import build, in_process
+from bfs_platform.data.encode import check_sides
 from bfs_platform.data.finish import BuildFailed
 from bfs_platform.data.shards import open_dataset
 from bfs_platform.data.sources.base import open_source
-from bfs_platform.data.spec import CheckSpec, DataSpec
+from bfs_platform.data.spec import CheckSpec, DataSpec, EncodeSpec
 from bfs_platform.data.unit import Receipt, Unit
 from bfs_platform.data.workspace import Workspace
 
@@ -242,6 +244,54 @@ def test_foreign_output_is_refused_before_any_work(rorem_seven: Path, tmp_path: 
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]
 
 
+@pytest.mark.parametrize(
+    ("place", "rule"),
+    [("input", "is the input"), ("input/set", "lies in the input"), (".", "holds the input"), ("link/set", "lies in the input")],
+)
+def test_the_input_is_never_replaced(rorem: Callable[..., Path], tmp_path: Path, pixel_spec: DataSpec, place: str, rule: str) -> None:
+    """An output that is the input, lies in it or holds it is refused before any work, whatever manifests are there."""
+    root = rorem(2)
+    integrity.write_manifest(root, "source", {"licence": "CC0-1.0"})
+    integrity.write_manifest(tmp_path, "dataset", {})
+    (tmp_path / "link").symlink_to(root)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(BadInput, match=rule):
+        run(root, tmp_path / place, pixel_spec)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_committed_directory_of_another_kind_is_never_replaced(rorem_seven: Path, tmp_path: Path, pixel_spec: DataSpec) -> None:
+    """A model, and whatever has a manifest that cannot be read, stays; a dataset with a damaged manifest is built anew."""
+    model, torn, damaged = (tmp_path / name for name in ("model", "torn", "damaged"))
+    for output in (model, torn, damaged):
+        output.mkdir()
+        (output / "weights.bin").write_bytes(b"weeks of work")
+    integrity.write_manifest(model, "model", {})
+    (torn / "manifest.json").write_text('{"kind": "mod')
+    (damaged / "manifest.json").write_text('{"kind": "dataset"}')
+    for output, rule in ((model, "is a model, not a dataset"), (torn, "unreadable manifest.json")):
+        with pytest.raises(BadInput, match=rule):
+            run(rorem_seven, output, pixel_spec)
+        assert (output / "weights.bin").read_bytes() == b"weeks of work"
+    run(rorem_seven, damaged, pixel_spec)
+    assert len(open_dataset(damaged)) == 7 and sorted(p.name for p in tmp_path.iterdir()) == ["damaged", "model", "torn"]
+
+
+def test_sides_must_suit_the_base(rorem_seven: Path, tmp_path: Path, encoded_spec: DataSpec, bundle_path: Path) -> None:
+    """A side that the base's latents cannot be packed in is refused before any work; without encoding it is fine."""
+    base = Path(shutil.copytree(bundle_path, tmp_path / "base"))
+    config = json.loads((base / "vae" / "config.json").read_text())
+    (base / "vae" / "config.json").write_text(json.dumps(config | {"block_out_channels": [8, 8, 8, 8]}))
+    integrity.write_manifest(base, "bundle", {})
+    spec = encoded_spec.model_copy(update={"buckets": ((32, 32), (32, 40))})
+    with pytest.raises(BadInput, match="buckets=32x40 has a side that is not a multiple of 16"):
+        run(rorem_seven, tmp_path / "out", spec, base=str(base))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["base"]
+    check_sides(((32, 48),), str(base))
+    check_sides(spec.buckets, str(bundle_path))
+    run(rorem_seven, tmp_path / "out", spec.model_copy(update={"encode": EncodeSpec(enabled=False)}))
+
+
 def test_a_missing_base_is_an_error_before_any_work(rorem_seven: Path, tmp_path: Path, encoded_spec: DataSpec) -> None:
     """Encoders that are not there are reported before the first record is read."""
     with pytest.raises(BadInput, match="is not a folder"):
@@ -260,8 +310,6 @@ def test_max_records_takes_the_first(rorem_seven: Path, tmp_path: Path, pixel_sp
 
 def test_a_damaged_base_is_an_error_before_any_work(rorem_seven: Path, tmp_path: Path, encoded_spec: DataSpec, bundle_path: Path) -> None:
     """One flipped bit in an encoder's weights is noticed before the first record is read; the transformer is not even hashed."""
-    import shutil
-
     base = Path(shutil.copytree(bundle_path, tmp_path / "base"))
     (next((base / "transformer").glob("*.safetensors"))).write_bytes(b"not read")
     weights = next((base / "rgba_vae").glob("*.safetensors"))

@@ -66,6 +66,7 @@ def test_grey_and_jpeg_are_fine() -> None:
         ({"object_mask": png(np.zeros((17, 11), np.uint8))}, Reason.SIZE_MISMATCH),
         ({"composite": png(np.zeros((*SIZE, 4), np.uint8))}, Reason.WRONG_MODE),
         ({"object_mask": contents()["composite"]}, Reason.WRONG_MODE),
+        ({"foreground": contents()["composite"]}, Reason.WRONG_MODE),
     ],
 )
 def test_each_fault_has_its_reason(change: dict[str, bytes], reason: Reason) -> None:

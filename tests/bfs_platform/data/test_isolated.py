@@ -117,6 +117,24 @@ def test_one_child_serves_many_pictures(reader: IsolatedReader) -> None:
     assert reader._child.pid != first
 
 
+def test_an_answer_that_was_not_read_to_its_end_is_nobody_elses(fake: DecoderSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When memory runs out between the answer's first line and its pixels, the next picture gets its own."""
+
+    def no_room(size: int) -> bytearray:
+        monkeypatch.delattr("bfs_platform.data.isolated.bytearray")
+        raise MemoryError
+
+    large = png(np.full((1000, 1000, 3), 200, np.uint8))  # more than the pipe holds
+    reader = IsolatedReader(fake.model_copy(update={"wall_s": 30.0, "cpu_s": 20.0}))
+    monkeypatch.setattr("bfs_platform.data.isolated.bytearray", no_room, raising=False)
+    with pytest.raises(MemoryError):
+        reader(large, key="composite", max_pixels=1_000_000)
+    try:
+        assert (read(reader, GOOD) == 9).all()
+    finally:
+        reader.close()
+
+
 def test_it_gives_what_reading_here_gives() -> None:
     """The same pixels and the same errors as `read_image` in this process: opaque, transparent, truncated, animated, bomb."""
     draw = np.random.default_rng(3)

@@ -81,7 +81,7 @@ def test_no_copies_are_looked_for_where_none_count() -> None:
 def test_no_room_for_the_list_is_said(tmp_path: Path, pixel_spec: DataSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     """One line that names the remedy; nothing lies at the output."""
     monkeypatch.setattr("bfs_platform.data.ledger._TABLES", f"{_TABLES}PRAGMA max_page_count = 12;")
-    source = listing(tmp_path, (f"{n:06d}" for n in range(2000)))
+    source = listing(tmp_path / "input", (f"{n:06d}" for n in range(2000)))
     with pytest.raises(BuildFailed, match="does not fit .*set TMPDIR"):
         build(source, tmp_path / "out", pixel_spec, stream=lambda units: [])
     assert not (tmp_path / "out").exists()

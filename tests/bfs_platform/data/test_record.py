@@ -16,6 +16,8 @@ def test_row_survives_json() -> None:
     bare = Row("b", parts={"composite": Part("s/b.png")})
     assert bare.to_json() == {"id": "b", "parts": {"composite": {"path": "s/b.png"}}}
     assert Row.from_json(bare.to_json()) == bare
+    worst = Row("c", score=0.0)
+    assert Row.from_json(worst.to_json()) == worst, "a score of 0 is a score"
 
 
 def test_seed_depends_on_each_part_of_its_key() -> None:

@@ -1,6 +1,9 @@
 """Reading a training set."""
 
+import errno
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +100,33 @@ def test_a_row_group_is_read_once_for_all_columns(built: Path, monkeypatch: pyte
     found = dataset.encodings([6, 0, 3, 1, 5, 0, 2], names)
     assert len(reads) == len({dataset._place(i)[:2] for i in range(7)}) and set(names) <= set(reads[0])
     assert {name: len(values) for name, values in found.items()} == dict.fromkeys(names, 7)
+
+
+def test_few_files_are_open_at_once(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many shards there are: the same records, and threads that read together do not close each other's files."""
+    monkeypatch.setattr("bfs_platform.data.shards.OPEN_FILES", 1)
+    wide, narrow = open_dataset(built, cache_bytes=10), open_dataset(built, cache_bytes=10)
+    before = len(os.listdir("/proc/self/fd"))
+    orders = [np.random.default_rng(n).permutation(7).tolist() for n in range(24)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda order: narrow.take(order, ["id", "background_png"]), orders))
+    assert [taken["id"] for taken in found] == [[f"{n:04d}" for n in order] for order in orders]
+    assert found[0] == wide.take(orders[0], ["id", "background_png"])
+    assert len(narrow._files) == 1 and set(narrow._groups) == {0, 1, 2}
+    assert len(os.listdir("/proc/self/fd")) - before <= 2, "one for each of the two"
+
+
+def test_a_lack_of_descriptors_is_no_damage(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user is told to raise the limit, not to build the dataset again."""
+
+    def full(path: Path) -> pq.ParquetFile:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    dataset = open_dataset(built)
+    monkeypatch.setattr("bfs_platform.data.shards._parquet", full)
+    with pytest.raises(BadInput, match="too many open files; raise its limit") as caught:
+        dataset.take([0], ["id"])
+    assert not isinstance(caught.value, IntegrityError)
 
 
 def test_a_damaged_shard_is_named(copied: Path) -> None:

@@ -14,6 +14,8 @@ from bfs_platform.data.read import read_part
 from bfs_platform.data.record import Part, Reason, Reject
 from bfs_platform.data.sources.base import open_source
 from bfs_platform.data.sources.rorem import record_id
+from bfs_platform.data.spec import DataSpec, MaskSpec
+from bfs_platform.data.stages.compose import Composer
 
 
 def test_lists_meta_in_order(rorem: Callable[..., Path]) -> None:
@@ -109,3 +111,50 @@ def test_record_ids() -> None:
     """Ids are paths inside source/, without suffix."""
     assert record_id("source/a/7.png") == "a/7"
     assert record_id("images/7.jpg") == "images/7"
+
+
+def test_a_list_that_is_not_the_manifests_is_refused(rorem: Callable[..., Path]) -> None:
+    """With a manifest, meta.json itself is checked before the first record is listed."""
+    root = rorem(2)
+    integrity.write_manifest(root, "source", {"licence": "CC0-1.0"})
+    assert [row.id for row in open_source("rorem", root).rows()] == ["0000", "0001"]
+    entries = json.loads((root / "meta.json").read_text())
+    (root / "meta.json").write_text(json.dumps(entries[::-1]))
+    with pytest.raises(integrity.IntegrityError, match="meta.json is not the one in the folder's manifest.json"):
+        list(open_source("rorem", root).rows())
+
+
+def test_pictures_that_the_manifest_does_not_list_are_problem_rows(rorem: Callable[..., Path]) -> None:
+    """Nothing vouches for them: that record is set aside, the others are listed with their hashes."""
+    root = rorem(2)
+    effect = root / "effect" / "0001.png"
+    data = effect.read_bytes()
+    effect.unlink()
+    integrity.write_manifest(root, "source", {"licence": "CC0-1.0"})
+    effect.write_bytes(data)
+    whole, unlisted = open_source("rorem", root).rows()
+    assert whole.problem is None and all(part.sha256 for part in whole.parts.values())
+    assert unlisted.id == "0001" and unlisted.problem == "effect/0001.png is not in the folder's manifest.json"
+
+
+def test_a_box_stands_for_a_mask(rorem: Callable[..., Path], pixel_spec: DataSpec) -> None:
+    """An entry without a mask may have a box for SAM 2; beside a mask it changes nothing, and without SAM 2 it is a reject."""
+    root = rorem(3)
+    entries = json.loads((root / "meta.json").read_text())
+    plain = list(open_source("rorem", root).rows())
+    for entry in entries:
+        entry["box"] = [3, 5, 14, 18]
+    del entries[1]["mask"]
+    entries[2] |= {"mask": None, "box": [1, 2, "3", 4]}
+    (root / "meta.json").write_text(json.dumps(entries))
+    masked, boxed, faulty = open_source("rorem", root).rows()
+    assert masked == plain[0] and "mask (or box)" in str(faulty.problem)
+    assert boxed.box == (3, 5, 14, 18) and boxed.problem is None and "object_mask" not in boxed.parts
+
+    def fetch(part: Part) -> bytes:
+        return read_part(root, part)
+
+    record = Composer(pixel_spec.model_copy(update={"mask": MaskSpec(kind="sam2")})).prepare(boxed, fetch)
+    assert record.mask_is_box and (record.object_mask[5:18, 3:14] == 255).all() and record.object_mask.sum() == 255 * 13 * 11
+    with pytest.raises(Reject, match="no object_mask"):
+        Composer(pixel_spec).prepare(boxed, fetch)

@@ -18,7 +18,9 @@ from PIL import Image
 
 from bfs_model.errors import BadInput
 from bfs_platform.data.build import build, check_licence, in_process
+from bfs_platform.data.plan import make_plan
 from bfs_platform.data.read import read_part
+from bfs_platform.data.record import Part
 from bfs_platform.data.shards import open_dataset
 from bfs_platform.data.sources.base import names, open_source
 from bfs_platform.data.spec import BackgroundSpec, CheckSpec, DataSpec
@@ -305,6 +307,18 @@ def test_mulan_sets_bad_annotations_aside(rorem_seven: Path, tmp_path: Path) -> 
     problems = {row.id: row.problem for row in open_source("mulan", root).rows() if row.problem}
     assert set(problems) == {"0001", "0002", "0003"} and not (tmp_path / "run").exists()
     assert "no data" in str(problems["0001"]) and "cut off" in str(problems["0002"]) and "0003.jpg" in str(problems["0003"])
+
+
+def test_mulan_is_known_by_its_photographs_too(rorem_seven: Path, tmp_path: Path) -> None:
+    """A photograph that was replaced makes another unit, as an annotation does; nothing of other sources is asked twice."""
+    source = open_source("mulan", mulan(rorem_seven, tmp_path / "input"))
+    spec = DataSpec(stage=1, buckets=((32, 32),), records_per_shard=3)
+    before = make_plan(source, spec, None)
+    photograph = tmp_path / "input" / "coco" / "0004.jpg"
+    photograph.write_bytes(png(rorem_seven / "GT" / "0004.png"))
+    after = make_plan(source, spec, None)
+    assert [one.key == two.key for one, two in zip(before.units, after.units, strict=True)] == [True, False, True]
+    assert before.identity != after.identity and Part("x.tar", container="tar", column="a b").files == ("x.tar",)
 
 
 def test_pipe_joins_masks_by_their_keys(rorem_seven: Path, tmp_path: Path) -> None:

@@ -74,3 +74,14 @@ def test_wrong_input_is_one_line_and_exit_code_2(
     done = subprocess.run(command, capture_output=True, text=True, env=bare_env, cwd=tmp_path, timeout=120, check=False)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert message in done.stderr
+
+
+@pytest.mark.parametrize("output", ["s3://bucket/set", Path("s3://bucket/set"), "gs://bucket/set"])
+def test_an_object_store_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str | Path) -> None:
+    """Pictures are rendered into a folder; a URI must not become one called `s3:`."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInput, match="is on an object store"):
+        render_set(REQUEST, 1, output)
+    with pytest.raises(BadInput, match="output=|location="):
+        main(["--scenes", "1", "--output", "http://bucket/set" if isinstance(output, Path) else output])
+    assert not list(tmp_path.iterdir())

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from bfs_model.errors import BadInput
-from bfs_model.integrity import verify
+from bfs_model.integrity import check_free, verify
 from bfs_platform.tabletop.sample import FOLDERS, Request, Sample
-from bfs_platform.tabletop.writer import Partial, check_output
+from bfs_platform.tabletop.writer import KIND, Partial
 
 REQUEST = Request(seed=3, resolution=32)
 
@@ -98,7 +98,7 @@ def test_a_foreign_output_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for name, message in {"photos": "not written by BFS", "file": "is a file"}.items():
         with pytest.raises(BadInput, match=message):
-            check_output(tmp_path / name)
+            check_free(tmp_path / name, KIND)
     with pytest.raises(BadInput, match="cannot be written"), Partial(tmp_path / "file" / "world", REQUEST).opened():
         pass
     assert (tmp_path / "photos" / "cat.png").read_bytes() == b"cat"

@@ -9,10 +9,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import pyarrow as pa
-
 from bfs_model.errors import BadInput
-from bfs_platform.data.columns import light_rows, open_parquet
+from bfs_platform.data.columns import column_names, light_rows
 from bfs_platform.data.record import Part, Row
 from bfs_platform.data.sources.base import Licence, files_below, relative, source
 from bfs_platform.storage.path import Location
@@ -46,10 +44,7 @@ def _files(root: Location) -> tuple[list[Any], list[Any]]:
     for path in files_below(root, ".parquet"):
         if path.name.startswith("test") or path.parent.name == "test":
             continue
-        try:
-            names = set(open_parquet(path).schema_arrow.names)
-        except (OSError, pa.ArrowException) as error:
-            raise BadInput("input", path, f"is not readable Parquet ({error})", "download it again") from None
+        names = set(column_names(path))
         if {*COLUMNS.values(), *KEYS} <= names:
             pairs.append(path)
         elif {"mask", *KEYS} <= names:

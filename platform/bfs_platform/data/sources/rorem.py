@@ -1,4 +1,7 @@
-"""RORem's layout: `source/ mask/ GT/` and `meta.json`, a list of relative paths. The tabletop world is written in it too."""
+"""RORem's layout: `source/ mask/ GT/` and `meta.json`, a list of relative paths. The tabletop world is written in it too.
+
+Of our own: `effect`, `caption`, `score`, and, for an entry without `mask`, `box`, [x0, y0, x1, y1] in pixels of the source.
+"""
 
 import codecs
 from collections.abc import Iterator, Mapping
@@ -7,14 +10,16 @@ from typing import Any, BinaryIO, cast
 
 import ijson
 
-from bfs_model.errors import BadInput
+from bfs_model import integrity
+from bfs_model.errors import BadInput, IntegrityError
 from bfs_platform.data.record import Part, Row
 from bfs_platform.data.sources.base import Licence, manifest_of, source
+from bfs_platform.storage.manifests import sha256
 from bfs_platform.storage.path import Location
 
 META = "meta.json"
 ROLES = {"source": "composite", "GT": "background", "mask": "object_mask", "effect": "effect_mask"}
-REQUIRED = ("source", "mask", "GT")
+REQUIRED = ("source", "GT")
 
 # README of leeruibin/RORem says Apache-2.0 without a licence file; parts come from RORD (AI Hub terms) and MuLAn (CC-BY-NC-SA-4.0).
 RESEARCH = Licence("research-only", False, "RORem: parts under AI Hub terms and CC-BY-NC-SA-4.0")
@@ -23,9 +28,15 @@ RESEARCH = Licence("research-only", False, "RORem: parts under AI Hub terms and 
 @source("rorem", RESEARCH)
 @source("tabletop", Licence("CC0-1.0", True, "rendered by this project"))
 def rows(root: Location) -> Iterator[Row]:
-    """List a RORem folder in the order of its meta.json. Raises `BadInput` when meta.json is absent or not a list."""
+    """List a RORem folder in the order of its meta.json.
+
+    Raises `BadInput` when meta.json is absent or not a list, and when it is not the one in the folder's manifest.
+    """
     manifest = manifest_of(root)
-    hashes = {entry["path"]: entry["sha256"] for entry in manifest["files"]} if manifest else {}
+    hashes = {entry["path"]: entry["sha256"] for entry in manifest["files"]} if manifest else None
+    if hashes is not None and (root / META).is_file() and hashes.get(META) != sha256(root / META):
+        rule = f"is not the one in the folder's {integrity.MANIFEST}: damaged, or changed afterwards"
+        raise IntegrityError("input", root / META, rule, "restore it or make the folder again")
     for position, entry in enumerate(read_meta(root / META)):
         yield row_of(entry, position, hashes)
 
@@ -49,18 +60,34 @@ def read_meta(path: Location) -> Iterator[Any]:
         raise BadInput("input", path, "is not a list of records", 'it must read [{"source": …, "mask": …, "GT": …}, …]')
 
 
-def row_of(entry: Any, position: int, hashes: Mapping[str, str]) -> Row:
-    """One entry of meta.json as a row. A faulty entry gives a row with its `problem`."""
-    if not isinstance(entry, Mapping) or any(not isinstance(entry.get(key), str) for key in REQUIRED):
-        return Row(f"entry-{position}", problem=f"entry {position} of {META} lacks one of {', '.join(REQUIRED)}")
-    parts = {role: Part(entry[key], sha256=hashes.get(entry[key])) for key, role in ROLES.items() if isinstance(entry.get(key), str)}
-    score = entry.get("score")
-    return Row(
-        id=record_id(entry["source"]),
-        caption=str(entry.get("caption") or ""),
-        parts=parts,
-        score=float(score) if isinstance(score, int | float) else None,
-    )
+def row_of(entry: Any, position: int, hashes: Mapping[str, str] | None = None) -> Row:
+    """One entry of meta.json as a row. A faulty entry gives a row with its `problem`.
+
+    `hashes` are those of the folder's manifest, where it has one: a picture that it does not list is none of this source.
+    """
+    place = f"entry {position} of {META}"
+    box = _box(entry.get("box")) if isinstance(entry, Mapping) and entry.get("mask") is None else None
+    required = REQUIRED if box else (*REQUIRED, "mask")
+    if not isinstance(entry, Mapping) or any(not isinstance(entry.get(key), str) for key in required):
+        return Row(f"entry-{position}", problem=f"{place} lacks one of source, mask (or box), GT")
+    try:
+        name, score = record_id(entry["source"]), entry.get("score")
+        score = float(score) if isinstance(score, int | float) else None
+    except (ValueError, OverflowError) as error:
+        return Row(f"entry-{position}", problem=f"{place} has no usable source or score ({error})")
+    paths = {role: entry[key] for key, role in ROLES.items() if isinstance(entry.get(key), str)}
+    unlisted = [path for path in paths.values() if hashes is not None and path not in hashes]
+    if unlisted:
+        return Row(name, problem=f"{unlisted[0]} is not in the folder's {integrity.MANIFEST}")
+    parts = {role: Part(path, sha256=hashes[path] if hashes else None) for role, path in paths.items()}
+    return Row(name, str(entry.get("caption") or ""), parts, score, box)
+
+
+def _box(value: Any) -> tuple[int, int, int, int] | None:
+    """Four whole numbers as a box, anything else as none."""
+    if not isinstance(value, list) or len(value) != 4 or not all(type(side) is int and abs(side) < 2**31 for side in value):
+        return None
+    return value[0], value[1], value[2], value[3]
 
 
 def record_id(path: str) -> str:

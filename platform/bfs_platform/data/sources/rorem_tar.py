@@ -34,7 +34,7 @@ def _rows_of(path: Location, name: str) -> Iterator[Row]:
         raise BadInput("input", path, f"holds no {META}", "point to RORem's tar parts as they were published")
     for folder, entries in metas:
         for position, entry in enumerate(entries):
-            row = row_of(entry, position, {})
+            row = row_of(entry, position)
             yield _located(row, name, folder, found)
 
 

@@ -6,6 +6,7 @@ at a long side of 720 while the other files keep the original size; the builder 
 
 import json
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 
 from bfs_model.errors import BadInput
 from bfs_platform.data.record import Part, Row
@@ -19,12 +20,16 @@ ROLES = {"composite": "groundtruth", "background": "background", "object_mask": 
 @source("samfb", Licence("SA-1B", False, "pictures under the SA-1B research terms"))
 def rows(root: Location) -> Iterator[Row]:
     """List one such folder, or all of them below `root`, in the order of their names and of their prompt files."""
-    folders = [folder for folder in [root, *sorted(p for p in root.iterdir() if p.is_dir())] if _prompts(folder) is not None]
+    inside = sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+    folders = [folder for folder in [root, *inside] if _prompts(folder) is not None]
     if not folders:
         raise BadInput("input", root, "holds no prompt/prompt.json", "point to SAM-FB's folder")
     for folder in folders:
         prefix = "" if folder == root else f"{folder.name}/"
         for name, entry in _read(_prompts(folder)).items():
+            if PurePosixPath(name).is_absolute():
+                yield Row(prefix + name, problem=f"{name} does not name a picture of the folder")
+                continue
             parts = {role: Part(relative(folder / directory / name, root)) for role, directory in ROLES.items()}
             caption = str(entry.get("caption") or "") if isinstance(entry, dict) else ""
             yield Row(prefix + name.rsplit(".", 1)[0], caption, parts, same_aspect=True)

@@ -4,10 +4,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import pyarrow as pa
-
 from bfs_model.errors import BadInput
-from bfs_platform.data.columns import light_rows, open_parquet
+from bfs_platform.data.columns import column_names, light_rows
 from bfs_platform.data.record import Part, Row
 from bfs_platform.data.sources.base import Licence, all_below, files_below, relative, source
 from bfs_platform.storage.path import Location
@@ -38,21 +36,13 @@ def parquet_rows(root: Location) -> Iterator[Row]:
     """List Parquet files with the columns composite, mask and, if there are any, background, effect, foreground, id, caption."""
     for path in files_below(root, ".parquet"):
         name = relative(path, root)
-        try:
-            names = light_columns(path)
-            light = light_rows(path, [c for c in ("id", "caption") if c in names] or names[:1])
-        except (OSError, pa.ArrowException) as error:
-            raise BadInput("input", path, f"is not readable Parquet ({error})", "download it again") from None
+        names = column_names(path)
+        light = light_rows(path, [c for c in ("id", "caption") if c in names] or names[:1])
         if not set(REQUIRED) <= set(names):
             raise BadInput("input", path, f"has columns {', '.join(names)}", f"it needs at least {', '.join(REQUIRED)}")
         for number, values in enumerate(light):
             parts = {role: Part(name, container="parquet", row=number, column=c) for c, role in ROLES.items() if c in names}
             yield Row(str(values.get("id") or f"{name}:{number}"), str(values.get("caption") or ""), parts)
-
-
-def light_columns(path: Location) -> list[str]:
-    """Names of a Parquet file's columns."""
-    return list(open_parquet(path).schema_arrow.names)
 
 
 def _pictures(folder: Location) -> dict[str, Any]:

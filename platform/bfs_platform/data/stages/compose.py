@@ -56,7 +56,7 @@ class Composer:
         """The pictures of `row` at their bucket's size, ready for models that look at them. Raises `Reject`."""
         spec = self.spec
         check_score(row.score, spec.checks.min_score)
-        if spec.caption.kind == "metadata":
+        if spec.caption.kind == "metadata" and row.problem is None:  # else the problem is what has to be said
             check_caption(row.caption, spec.default_caption)
         record = decode(row, fetch, spec.checks.max_pixels, self.read, box_as_mask=spec.mask.kind != "given")
         return fit(record, spec.buckets, spec.checks.max_upscale)

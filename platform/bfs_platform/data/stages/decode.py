@@ -67,6 +67,8 @@ def _rescaled(picture: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
 def _as_role(role: str, image: LoadedImage) -> np.ndarray:
     """What the role calls for: RGBA for a layer, one channel for a mask, opaque RGB for a picture."""
     if role == "foreground":
+        if image.alpha is None:
+            raise Reject(Reason.WRONG_MODE, f"{role} has no transparent pixels, so it would hide the background entirely")
         return image.rgba()
     if image.alpha is not None:
         raise Reject(Reason.WRONG_MODE, f"{role} has transparent pixels")

@@ -84,7 +84,7 @@ class RecogniserTask:
     def export(self, weights: dict[str, Tensor], output: Path, facts: dict[str, Any]) -> Path:
         self.module.load_state_dict(weights)
         final = output / "model"
-        with integrity.staged(final) as staging:
+        with integrity.staged(final, KIND) as staging:
             self.module.recogniser.half().save_pretrained(staging)
             return integrity.commit(staging, final, KIND, {"network": "recogniser", **facts})
 
