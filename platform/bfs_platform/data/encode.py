@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from bfs_model.errors import BadInput
 from bfs_model.images import read_image
+from bfs_platform.data.models.base import device_of
 from bfs_platform.data.shard_file import ENCODED_FIELDS, LATENTS, with_columns
 from bfs_platform.data.spec import EncodeSpec
 from bfs_platform.data.work import Draft
@@ -64,14 +65,10 @@ class Encoder:
     """
 
     def __init__(self, spec: EncodeSpec, base: str, components: Components | None = None) -> None:
-        import torch
-
         self.spec = spec
         self.pipe = components or load_components(base)
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        if self.device == "cpu":
-            torch.set_num_threads(1)
-        else:
+        self.device = device_of()
+        if self.device != "cpu":
             self.pipe.to(self.device)
 
     def __call__(self, draft: Draft) -> Draft:

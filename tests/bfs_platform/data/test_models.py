@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import ray
+import torch
 from PIL import Image
 
 from bfs_model.compositing import composite_u8
 from bfs_model.errors import BadInput
 from bfs_platform.data.build import build, in_process
-from bfs_platform.data.models.base import KINDS, find, identities, in_batches, named, object_crop, open_model
+from bfs_platform.data.models.base import KINDS, device_of, find, identities, in_batches, named, object_crop, open_model
 from bfs_platform.data.models.objectclear import fused
 from bfs_platform.data.record import Record, Reject
 from bfs_platform.data.shards import open_dataset
@@ -215,3 +217,12 @@ def test_batches_hold_one_size(records: list[Record]) -> None:
     assert dict(in_batches(mixed, 2, work, wanted=lambda record: record.id != "0001")) == {0: "0000", 3: "0002", 1: "wide"}
     assert seen == [["0000", "0002"], ["wide"]]
     assert object_crop(wide).shape == (16, 48, 3) and object_crop(records[0]).size < records[0].composite.size
+
+
+@pytest.mark.parametrize(("in_ray", "given", "device"), [(False, [], "cuda"), (True, [0], "cuda"), (True, [], "cpu")])
+def test_a_gpu_is_used_only_by_those_who_were_given_it(in_ray, given, device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An actor that asked for none stays on the CPU, also on a machine that has some."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(ray, "is_initialized", lambda: in_ray)
+    monkeypatch.setattr(ray, "get_gpu_ids", lambda: given)
+    assert device_of() == device

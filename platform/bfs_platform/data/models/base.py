@@ -125,10 +125,14 @@ def _content_hash(folder: Path) -> str:
 
 
 def device_of() -> str:
-    """Where a model runs: the GPU that Ray gave to this process, else the CPU with one thread."""
+    """Where a model runs: the GPU that Ray gave to this process, else the CPU with one thread.
+
+    An actor that asked for none sees the GPUs of its node all the same: what is encoded would depend on the node.
+    """
+    import ray
     import torch
 
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and (not ray.is_initialized() or ray.get_gpu_ids()):
         return "cuda"
     torch.set_num_threads(1)
     return "cpu"
