@@ -100,6 +100,8 @@ def as_text(result: Mapping[str, Any]) -> str:
     counts = f"{result['num_participants']} participants, {result['num_cases']} cases"
     lines = [f"{counts}; mean [95 % interval], 1 to 5; Krippendorff's alpha, ordinal", *_aligned(rows)]
     lines += [f"{pair['first']} − {pair['second']}: {_shown(pair, '+.2f')} on average" for pair in result["differences"]]
+    if min(result["num_participants"], result["num_cases"]) < 2:
+        lines.append("?: a single participant or case tells nothing of others")
     paper = ", ".join(f"{system} {sum(values) / len(values):.2f}" for system, values in PAPER.items())
     lines.append(f"For comparison, averages of the paper (18 participants, 20 other cases): {paper}")
     return "\n".join([*lines, *(f"refused {path}: {reason}" for path, reason in result["refused"].items())])

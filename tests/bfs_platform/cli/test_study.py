@@ -17,7 +17,7 @@ def test_analyse_writes_and_prints(bfs, tmp_path) -> None:
     document = {"format": "bfs-study-answers/1", "study": "s", "participant": "p", "answers": {"01": {"A": [4]}}}
     (tmp_path / "p.json").write_text(json.dumps(document))
     result = bfs("study", "analyse", tmp_path / "p.json", "--key", tmp_path / "key.json", "--output", tmp_path / "out.json")
-    assert result.exit_code == 0 and "4.00 [4.00, 4.00]" in result.stdout
+    assert result.exit_code == 0 and "4.00 [?, ?]" in result.stdout and "a single participant or case" in result.stdout
     assert json.loads((tmp_path / "out.json").read_text())["systems"]["x"]["placement"]["mean"] == 4
     wrong = bfs("study", "analyse", tmp_path / "key.json", "--key", tmp_path / "key.json")
     assert wrong.exit_code == 2 and wrong.stderr.count("\n") == 1 and "is no answers file" in wrong.stderr
