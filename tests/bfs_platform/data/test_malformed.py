@@ -127,3 +127,10 @@ def test_samfb_of_a_file_and_with_a_name_that_leads_away(tmp_path: Path) -> None
     rows = list(open_source("samfb", tmp_path / "set").rows())
     assert [row.problem is None for row in rows] == [True, False] and "/etc/b.jpg" in str(rows[1].problem)
     assert rows[0].parts["composite"].path == "groundtruth/a.jpg"
+
+
+def test_a_list_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    """DESOBAv2's list of pictures in another encoding."""
+    (tmp_path / "train.txt").write_bytes(b"caf\xe9.jpg\n")
+    with pytest.raises(BadInput, match="is not a list in UTF-8"):
+        list(open_source("desobav2", tmp_path).rows())

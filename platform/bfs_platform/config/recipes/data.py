@@ -34,13 +34,15 @@ def tabletop_pixels() -> DataSpec:
 
 @recipe
 def rorem_data_stage1() -> DataSpec:
-    """Stage-1 set of RORem at short side 512, in seven resolution buckets."""
+    """Stage-1 set of RORem at short side 512, in seven resolution buckets. It brings no captions: set caption.kind=blip2."""
     return DataSpec(stage=1, buckets=PHOTOGRAPHS, records_per_shard=64, checks=CheckSpec(min_object_pixels=256))
 
 
 @recipe
 def rorem_data_stage2() -> DataSpec:
-    """Stage-2 set of RORem at short side 512, in seven resolution buckets."""
+    """Stage-2 set of RORem at short side 512, in seven resolution buckets; as in the paper with the two learned models:
+    caption.kind=blip2, as RORem brings no captions, and background.kind=objectclear, as its own keep remains of effects.
+    """
     return DataSpec(stage=2, buckets=PHOTOGRAPHS, records_per_shard=64, checks=CheckSpec(min_object_pixels=256))
 
 

@@ -21,7 +21,11 @@ def rows(root: Location) -> Iterator[Row]:
     path = next((root / name for name in LISTS if (root / name).is_file()), None)
     if path is None:
         raise BadInput("input", root, f"holds no {' or '.join(LISTS)}", "point to DESOBAv2's folder")
-    for line in path.read_text(encoding="utf-8").splitlines():
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BadInput("input", path, f"is not a list in UTF-8 ({error.reason})", "restore it") from None
+    for line in text.splitlines():
         words = line.split()
         if not words:
             continue
