@@ -75,14 +75,14 @@ def check_free(final: Path, kind: str) -> None:
         raise BadInput("output", final, "is a file", "choose the path of a directory")
     if final.exists() and any(final.iterdir()) and not (final / MANIFEST).exists():
         raise BadInput("output", final, "exists and was not written by BFS", "choose another directory or remove it")
-    found = _kind_of(final / MANIFEST) or kind
+    found = kind_of(final / MANIFEST) or kind
     if found != kind:
         raise BadInput(
             "output", final, f"is of kind {found}, and would be replaced by one of kind {kind}", "choose another directory or remove it"
         )
 
 
-def _kind_of(manifest: Path) -> str | None:
+def kind_of(manifest: Path) -> str | None:
     """The kind that a manifest names; None where there is none, or none that can be read."""
     try:
         return str(json.loads(manifest.read_bytes())["kind"])

@@ -4,7 +4,6 @@ One coordinator per service, so that any number of ingress replicas agree. It ju
 """
 
 import asyncio
-import contextvars
 import dataclasses
 import hashlib
 import logging
@@ -19,6 +18,7 @@ from typing import Any, Protocol
 from bfs_serve.jobs import QUEUED, RUNNING, SUCCEEDED, Job, JobStore, view
 from bfs_serve.metrics import ServiceMetrics
 from bfs_serve.orders import Drawing, Event, ModelInfo, Order, Sampled, unsupported
+from bfs_serve.outlive import outliving
 from bfs_serve.problems import Problem
 
 logger = logging.getLogger("bfs_serve")
@@ -86,8 +86,7 @@ class Coordinator:
             return refusal
         self._metrics.accepted.inc()
         job.publish("queued", {"position": self._store.position(job)})
-        # A context of its own: the job outlives the request that brought it, and is not canceled with it.
-        self._tasks[job.id] = asyncio.create_task(self._run(job), context=contextvars.Context())
+        self._tasks[job.id] = outliving(self._run(job))  # the job is not canceled with the request that brought it
         return view(job, self._store)
 
     def _judge(self, order: Order) -> Problem | None:

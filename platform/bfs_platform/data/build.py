@@ -1,6 +1,5 @@
 """Build a dataset: plan, stream what is missing, commit. Killed at any moment, it goes on from the shards that are there."""
 
-import json
 import sqlite3
 import sys
 import time
@@ -128,10 +127,9 @@ def _check_apart(output: Location, root: Location) -> None:
     manifest = output / integrity.MANIFEST
     if not isinstance(manifest, Path) or not manifest.is_file():
         return
-    try:
-        kind = json.loads(manifest.read_bytes())["kind"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise BadInput("output", output, f"has an unreadable {integrity.MANIFEST}", "choose another directory or remove it") from None
+    kind = integrity.kind_of(manifest)
+    if kind is None:
+        raise BadInput("output", output, f"has an unreadable {integrity.MANIFEST}", "choose another directory or remove it")
     if kind != KIND:
         raise BadInput("output", output, f"is a {kind}, not a {KIND}", "choose another directory or remove it")
 
