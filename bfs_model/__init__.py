@@ -3,19 +3,19 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from bfs_model.boxes import Box as Box
-    from bfs_model.layers import LayerStack as LayerStack
-    from bfs_model.pipeline import BFSPipeline as BFSPipeline
-    from bfs_model.scene import Scene as Scene
+from bfs_model.version import __version__ as __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from bfs_model.document.layers import LayerStack as LayerStack
+    from bfs_model.document.scene import Scene as Scene
+    from bfs_model.picture.boxes import Box as Box
+    from bfs_model.sampling.pipeline import BFSPipeline as BFSPipeline
 
 _EXPORTS = {
-    "BFSPipeline": "bfs_model.pipeline",
-    "LayerStack": "bfs_model.layers",
-    "Box": "bfs_model.boxes",
-    "Scene": "bfs_model.scene",
+    "BFSPipeline": "bfs_model.sampling.pipeline",
+    "LayerStack": "bfs_model.document.layers",
+    "Box": "bfs_model.picture.boxes",
+    "Scene": "bfs_model.document.scene",
 }
 __all__ = ["BFSPipeline", "Box", "LayerStack", "Scene", "__version__"]
 

@@ -10,10 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bfs_model import draws, flow
-from bfs_model.dual_branch import DualBranch
-from bfs_model.latents import condition, image_ids, pack, unpack
+from bfs_model.latent import draws, flow
+from bfs_model.latent.latents import condition, image_ids, pack, unpack
+from bfs_model.network.dual_branch import DualBranch
 from bfs_model.shapes import Float
+
+_MIDDLE_SHARE, _MIDDLE = 0.7, 0.2  # of `mixed` noise levels: how many are logit-normal, and their mean before the sigmoid
 
 
 @dataclass(frozen=True)
@@ -47,16 +49,14 @@ class Draw:
     def for_batch(cls, batch: LatentBatch, seed: int, step: int, shared_noise: bool = True, noise_levels: str = "uniform") -> "Draw":
         """Noise and its level per sample, a pure function of (seed, step, sample id); one noise for both branches by default.
 
-        `noise_levels`: `uniform`, t ~ U(0, 1) as in the paper, or `logit_normal`.
+        `noise_levels`: `uniform`, t ~ U(0, 1) as in the paper, `logit_normal`, or `mixed`: 70 % logit-normal around a little more
+        noise than half, where objects take their shape, and 30 % uniform, so that both ends are seen.
         """
         shape = batch.z_comp.shape[1:]
         noise_comp = draws.normal([(seed, step, i, "noise") for i in batch.ids], shape)
         noise_fg = noise_comp if shared_noise else draws.normal([(seed, step, i, "noise_fg") for i in batch.ids], shape)
         levels = [(seed, step, i, "t") for i in batch.ids]
-        if noise_levels == "uniform":
-            sigma = flow.sigma_of(draws.uniform(levels))
-        else:
-            sigma = flow.logit_normal(draws.normal(levels, ()))
+        sigma = _levels(levels, noise_levels)
         to = batch.z_comp
         return cls(noise_comp.to(to), noise_fg.to(to), sigma.to(to))
 
@@ -123,6 +123,19 @@ def regularisation(step: Step) -> Float[Tensor, ""]:
     return F.mse_loss(step.prediction.v_fg, flow.velocity_target(step.batch.z_fg, step.draw.noise_fg))
 
 
+def per_sample(step: Step) -> dict[str, Float[Tensor, " batch"]]:
+    """The terms of each sample by itself: `flow_comp` and `flow_fg`, which add up to Eq. 6, and `comp`, Eq. 7."""
+    b, d, p = step.batch, step.draw, step.prediction
+    clean_comp, clean_fg = (flow.clean_estimate(x, v, d.sigma) for x, v in ((p.x_comp, p.v_comp), (p.x_fg, p.v_fg)))
+    assert b.z_empty is not None, "Eq. 7 needs the latent of an empty layer"
+    errors = {
+        "flow_comp": (p.v_comp - flow.velocity_target(b.z_comp, d.noise_comp)).square(),
+        "flow_fg": (p.v_fg - flow.velocity_target(b.z_fg, d.noise_fg)).square(),
+        "comp": (step.compositor(clean_fg, b.z_bg, b.z_empty) - clean_comp).abs(),
+    }
+    return {name: error.flatten(1).mean(dim=1) for name, error in errors.items()}
+
+
 TERMS: dict[str, Callable[[Step], Tensor]] = {"flow": flow_matching, "comp": composition, "real": realism, "reg": regularisation}
 
 
@@ -160,6 +173,17 @@ def choose(options: Sequence[Option], seed: int, step: int) -> Option:
         if coin < 0:
             return option
     return options[-1]
+
+
+def _levels(keys: list[tuple[int, int, str, str]], kind: str) -> Tensor:
+    """Noise levels [len(keys)] of a kind, each drawn from its own key."""
+    if kind == "uniform":
+        return flow.sigma_of(draws.uniform(keys))
+    if kind == "logit_normal":
+        return flow.logit_normal(draws.normal(keys, ()))
+    assert kind == "mixed", kind
+    middle = draws.uniform([(*key, "middle") for key in keys]) < _MIDDLE_SHARE
+    return torch.where(middle, flow.logit_normal(draws.normal(keys, ()) + _MIDDLE), flow.sigma_of(draws.uniform(keys)))
 
 
 def _weights(**weights: float) -> dict[str, float]:

@@ -17,7 +17,7 @@ def main() -> Path:
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder of all runs; repeat the command to go on")
     arguments = parser.parse_args()
     from bfs_platform.config import resolve
-    from bfs_platform.evaluate.parts import Inputs, compare
+    from bfs_platform.evaluate.run.parts import Inputs, compare
     from bfs_platform.evaluate.spec import PartsSpec
 
     spec = resolve(arguments.recipe, arguments.set, PartsSpec)

@@ -15,7 +15,7 @@ def main() -> Path:
     parser.add_argument("--steps", type=int, help="steps that the bundle draws in by default (default: the model's own)")
     parser.add_argument("--true-cfg-scale", type=float, help="how much the prompt counts by default (default: the model's own)")
     arguments = parser.parse_args()
-    from bfs_platform.train.pack import pack
+    from bfs_platform.train.launch.pack import pack
 
     settings = {"default_steps": arguments.steps, "true_cfg_scale": arguments.true_cfg_scale}
     return pack(arguments.model, arguments.output, arguments.reference, arguments.take, settings)

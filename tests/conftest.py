@@ -3,10 +3,12 @@
 import contextlib
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +25,7 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", 
     os.environ.setdefault(_variable, "1")
 # As in an activated environment: jobs that Ray starts say `python`.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-# Ray is never without authentication; a token of its own keeps a test run from writing to the home directory.
+# The clusters of tests are closed by a token that only this run knows.
 os.environ["RAY_AUTH_MODE"] = "token"
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
 # Ray replaces 127.0.0.1 by an address that others can reach, unless it believes that clusters of several hosts are not wanted.
@@ -56,14 +58,17 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """One Ray cluster for the session: 4 logical CPUs, loopback, token authentication, dashboard and job API on.
 
     Yields Ray's context: `.address_info["address"]` and `.dashboard_url` (host:port, without a scheme). This process is
-    connected to it. Every port is picked free, so that it stands beside any other cluster of the machine.
+    connected to it. Every port is picked free, and its directory is its own, so that it stands beside any other cluster of the
+    machine: jobs look up the address of their cluster there, and in a shared one find that of whoever started last.
     """
     import ray
 
     gcs_port, *other_ports = _free_ports(4)
     log = tmp_path_factory.mktemp("ray") / "start.log"
+    directory = tempfile.mkdtemp(prefix="bfs-ray-")  # not pytest's: the names of sockets are short
+    command = [*_ray_start(gcs_port, *other_ports), f"--temp-dir={directory}"]
     with log.open("wb") as output:
-        head = subprocess.Popen(_ray_start(gcs_port, *other_ports), stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        head = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
     try:
         context = _connected(f"127.0.0.1:{gcs_port}", head, log)
         yield context
@@ -75,6 +80,7 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         except subprocess.TimeoutExpired:
             os.killpg(head.pid, signal.SIGKILL)
             head.wait()
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _ray_start(gcs_port: int, dashboard_port: int, agent_port: int, client_port: int) -> list[str]:

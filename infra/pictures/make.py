@@ -11,13 +11,14 @@ import argparse
 import json
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from bfs_model import BFSPipeline
-from bfs_model.images import checkerboard
-from bfs_platform.train.probes import grid
+from bfs_model.picture.boxes import Box
+from bfs_platform.evaluate.run.overview import row
+from bfs_platform.train.sample.probes import grid
 
 
 def main() -> None:
@@ -30,21 +31,17 @@ def main() -> None:
     entries = json.loads((arguments.input / "meta.json").read_text(encoding="utf-8"))
     pipe = BFSPipeline.from_pretrained(arguments.model)
     pipe.set_progress_bar_config(disable=True)
-    rows = [row(pipe, arguments.input, entries[i]) for i in arguments.scenes]
+    rows = [drawn(pipe, arguments.input, entries[i]) for i in arguments.scenes]
     half = (len(rows) + 1) // 2
     grid([left + right for left, right in zip_longest(rows[:half], rows[half:], fillvalue=[])]).save(arguments.output)
 
 
-def row(pipe: BFSPipeline, root: Path, entry: dict[str, object]) -> list[Image.Image]:
+def drawn(pipe: BFSPipeline, root: Path, entry: dict[str, Any]) -> list[Image.Image]:
     """One scene, from its background to the truth."""
-    background = Image.open(root / str(entry["GT"])).convert("RGB")
-    box = tuple(int(v) for v in entry["box"])  # type: ignore[attr-defined]
-    out = pipe.generate(background, box, str(entry["caption"]), seed=7)
-    layer = out.foregrounds[0]
-    asked = background.copy()
-    ImageDraw.Draw(asked).rectangle((box[0], box[1], box[2] - 1, box[3] - 1), outline=(255, 220, 0))
-    truth = Image.open(root / str(entry["source"]))
-    return [asked, checkerboard(np.asarray(layer)), layer.getchannel("A"), out.composites[0], truth]
+    background = Image.open(root / entry["GT"]).convert("RGB")
+    box = Box(*entry["box"])
+    out = pipe.generate(background, box, entry["caption"], seed=7)
+    return row(background, box, out.foregrounds[0], out.composites[0], Image.open(root / entry["source"]))
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
 
     python jobs/render_tabletop.py --scenes 200 --seed 11 --split heldout --output heldout
     python jobs/evaluate.py --recipe tabletop_evaluation --model tiny --input heldout --list tabletop_heldout_200 --output evaluation
-    python infra/results/make.py --evaluation evaluation --document ARCHITECTURE.md
+    python infra/results/make.py --evaluation evaluation --document docs/results.md
 
     python jobs/compare_parts.py --synthetic stage1 --natural stage2 --input heldout --output parts --set …
-    python infra/results/make.py --parts parts --document ARCHITECTURE.md
+    python infra/results/make.py --parts parts --document docs/results.md
 
 Rewrites what stands between `<!-- results -->` and `<!-- /results -->`, or `<!-- parts -->` and `<!-- /parts -->`.
 """
@@ -19,9 +19,9 @@ from typing import Any
 from bfs_model import integrity
 from bfs_model.errors import BadInput
 from bfs_model.files import write_whole
-from bfs_platform.evaluate import parts
-from bfs_platform.evaluate.catalogue import METRICS
-from bfs_platform.evaluate.results import read_results
+from bfs_platform.evaluate.metric.catalogue import METRICS
+from bfs_platform.evaluate.report.results import read_results
+from bfs_platform.evaluate.run import parts
 from bfs_platform.jobs import run_job
 
 _GROUPED_BY = "material"

@@ -6,9 +6,11 @@ Exit codes: 0 after SIGTERM, 1 failure, 2 bad input, 130 after Ctrl-C.
 import argparse
 import contextlib
 import io
+import os
 import signal
 import sys
 import threading
+import webbrowser
 from collections.abc import Iterator
 from types import FrameType
 from typing import NoReturn
@@ -17,6 +19,7 @@ from pydantic import ValidationError
 
 from bfs_model.errors import BadInput
 from bfs_platform.jobs import name_accelerator
+from bfs_platform.proxies import spare_loopback
 from bfs_serve.app import AppArgs
 from bfs_serve.runtime import Address, Service, check, ray_running
 
@@ -36,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s; others need API keys)")
     options.add_argument("--port", type=int, default=8000, help="default %(default)s")
     options.add_argument("--drain-s", type=float, default=60.0, help="seconds that jobs under way get when stopping (default %(default)s)")
+    options.add_argument("--studio", choices=["say", "open"], help="when ready, say where the studio is, or open it in the browser")
     options.add_argument("--verbose", action="store_true", help="show Ray's logs")
     for name, field in AppArgs.model_fields.items():
         if field.annotation is not bool:
@@ -48,17 +52,21 @@ def main(arguments: list[str] | None = None) -> int:
     """Run and return the exit code."""
     options = parser().parse_args(arguments)
     name_accelerator()
+    spare_loopback()
     given = {name: value for name, value in vars(options).items() if name in AppArgs.model_fields}
     address = Address(options.host, options.port)
     try:
         args = AppArgs.model_validate(given)
         check(args, address)
-        return _serve(args, address, options.drain_s, options.verbose)
+        return _serve(args, address, options)
     except ValidationError as error:
         first = error.errors()[0]
         return _complain(f"{first['loc'][0]}: {first['msg']}" if first["loc"] else first["msg"])
     except BadInput as error:
         return _complain(str(error))
+    except RuntimeError as error:
+        print(f"the service could not start: {error}", file=sys.stderr)
+        return EXIT_FAILURE
     except _Stop as stop:
         return stop.exit_code
 
@@ -110,7 +118,17 @@ def _hushed(verbose: bool) -> Iterator[None]:
         yield
 
 
-def _serve(args: AppArgs, address: Address, drain_s: float, verbose: bool) -> int:
+def _show_studio(address: Address, how: str) -> None:
+    """Say where the studio is, and open it where there is a screen: text browsers would take the terminal."""
+    page = f"{address.local_url}/studio/"
+    print(f"studio {page}", file=sys.stderr, flush=True)
+    has_screen = sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if how == "open" and has_screen:
+        threading.Thread(target=webbrowser.open, args=(page,), daemon=True).start()
+
+
+def _serve(args: AppArgs, address: Address, options: argparse.Namespace) -> int:
+    verbose = options.verbose
     signals = _Signals()
     signals.install()
     num_cpus = max(2, round(args.max_replicas * args.cpus_per_replica) + 1)
@@ -120,14 +138,13 @@ def _serve(args: AppArgs, address: Address, drain_s: float, verbose: bool) -> in
         try:
             service.start()
             print(f"ready {address.url}", file=sys.stderr, flush=True)
+            if options.studio:
+                _show_studio(address, options.studio)
             exit_code = signals.wait()
             print("stopping: waiting for jobs under way; press Ctrl-C again to cancel them", file=sys.stderr, flush=True)
             with contextlib.suppress(_Stop):
-                service.drain(drain_s)
+                service.drain(options.drain_s)
             return exit_code
-        except RuntimeError as error:
-            print(f"the service could not start: {error}", file=sys.stderr)
-            return EXIT_FAILURE
         finally:
             with _hushed(verbose):
                 service.stop()

@@ -9,30 +9,42 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from bfs_serve.app import AppArgs
-from bfs_serve.runtime import APP_NAME, REQUEST_TIMEOUT_S
+from bfs_serve.app import INGRESS, SAMPLER, AppArgs
+from bfs_serve.runtime import APP_NAME, PROXY, REQUEST_TIMEOUT_S
 
 DEFAULTS = {"model": "models:/bfs@champion", "max_replicas": "4", "ingress_replicas": "2"}
-_HEADER = """\
+_PROXY = "".join(f"#   {name}={value}\n" for name, value in PROXY.items())
+_HEADER = f"""\
 # Rendered by `python -m bfs_serve.config`; change it there or by its arguments. Deploy it with `serve deploy infra/serve.yaml`.
 # Every node needs in its environment, before Ray starts:
 #   RAY_AUTH_MODE=token
-#   RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=bfs_serve.guard:middlewares
-#   BFS_API_KEYS_FILE=<file of hashed keys>   (without it only connections to loopback addresses are answered)
+{_PROXY}#   BFS_API_KEYS_FILE=<file of hashed keys>   (without it only connections to loopback addresses are answered)
+# What stands in user_config may be changed while replicas run; any change of args replaces all of them.
+# Several nodes need store=postgresql://USER@HOST/DATABASE and blobs=s3://BUCKET/PREFIX as well.
 """
+
+
+class _Plain(yaml.SafeDumper):
+    """Without anchors: what is equal here may be changed apart."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 def render(settings: dict[str, str]) -> str:
     """YAML for `serve deploy`. `settings` are fields of `AppArgs`; they are checked, and written with their types."""
     args = AppArgs.model_validate(settings)
     given = {name: getattr(args, name) for name in settings}
+    deployments = [{"name": name, "user_config": args.changeable()} for name in (INGRESS, SAMPLER)]
     config: dict[str, Any] = {
         "proxy_location": "EveryNode",
         "http_options": {"host": "0.0.0.0", "port": 8000, "request_timeout_s": REQUEST_TIMEOUT_S},
         "logging_config": {"encoding": "JSON", "log_level": "INFO"},
-        "applications": [{"name": APP_NAME, "route_prefix": "/", "import_path": "bfs_serve.app:build", "args": given}],
+        "applications": [
+            {"name": APP_NAME, "route_prefix": "/", "import_path": "bfs_serve.app:build", "args": given, "deployments": deployments}
+        ],
     }
-    return _HEADER + yaml.safe_dump(config, sort_keys=False)
+    return _HEADER + yaml.dump(config, Dumper=_Plain, sort_keys=False)
 
 
 def main(arguments: list[str]) -> int:

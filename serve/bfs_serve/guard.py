@@ -8,22 +8,26 @@ Closed by default: without a keys file only loopback connections are answered.
 import asyncio
 import ipaddress
 import os
-import re
-import uuid
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bfs_serve.edge_body import BodyLimits, BodyRefused, BufferBudget, read_body
-from bfs_serve.edge_reply import Reply
+from bfs_serve.edge.admission import Admission
+from bfs_serve.edge.body import BodyLimits, BodyRefused, BufferBudget, no_body, read_body, replayed
+from bfs_serve.edge.reply import Reply
+from bfs_serve.edge.signature import HEADER, CallerFacts, secret, signed
+from bfs_serve.edge.watch import Visit, Watch
 from bfs_serve.keys import KEYS_FILE_VARIABLE, KeyRing
 from bfs_serve.problems import Problem
+from bfs_serve.telemetry import logs
+from bfs_serve.telemetry.amounts import Amounts
 
 OPEN_PATHS = ("/healthz", "/readyz", "/-/healthz")
-CALLER_HEADER = b"x-bfs-caller"
+# The page is the same for everybody and asks for the key itself.
+_STUDIO = "/studio"
 # Serve obeys the first two from anybody and routes by the next two; spelled with - here, as Serve takes _ for it in some.
 _STRIPPED = (
     b"x-request-timeout-seconds",
@@ -32,20 +36,30 @@ _STRIPPED = (
     b"x-session-id",
     b"x-request-id",
     b"authorization",
+    b"traceparent",
+    b"tracestate",
 )
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MAX_BODY_VARIABLE = "BFS_MAX_BODY_BYTES"
 _MAX_IN_FLIGHT_VARIABLE = "BFS_MAX_IN_FLIGHT"
 _FULL = Problem("busy", "Too many requests are being answered; try again in 1 s.", retry_after_s=1)
+_ANYBODY = CallerFacts("anybody", scopes=())
+_SCOPE_OF_METHOD = {"GET": "read", "HEAD": "read", "OPTIONS": "read"}
+# What occupies a place here, each with places of its own: work that is waited for, followers of events, and all that is short.
+WORK, FOLLOWER, CONTROL = "work", "follower", "control"
 
 
 @dataclass(frozen=True, slots=True)
 class GuardLimits:
-    """What one proxy takes on: bodies, and requests being answered at once."""
+    """What one proxy takes on: bodies, and requests of each class being answered at once."""
 
     body: BodyLimits = field(default_factory=BodyLimits)
     max_in_flight: int = 256
+    max_followers: int = 512
     probe_s: float = 4.0
+
+    def places(self, kind: str) -> int:
+        """How many requests of a class may be answered at once."""
+        return self.max_followers if kind == FOLLOWER else self.max_in_flight
 
     @classmethod
     def from_env(cls) -> "GuardLimits":
@@ -57,6 +71,7 @@ def middlewares() -> list[Any]:
     """Called by Serve's proxy when it starts. A bad keys file keeps it from starting."""
     from starlette.middleware import Middleware
 
+    logs.configure()
     path = os.environ.get(KEYS_FILE_VARIABLE)
     return [Middleware(Guard, limits=GuardLimits.from_env(), keys=KeyRing(path) if path else None)]
 
@@ -67,7 +82,10 @@ class Guard:
     def __init__(self, app: ASGIApp, limits: GuardLimits, keys: KeyRing | None = None) -> None:
         self._app, self._limits, self._keys = app, limits, keys
         self._budget = BufferBudget(limits.body.max_buffered_bytes)
-        self._in_flight = 0
+        self._in_flight = dict.fromkeys((WORK, FOLLOWER, CONTROL), 0)
+        self._admission = Admission()
+        self._secret = secret()
+        self._watch = Watch()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -79,27 +97,46 @@ class Guard:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         caller = self._admit(scope)
-        request_id = _request_id(scope)
-        scope["headers"] = [*_clean(scope["headers"]), (b"x-request-id", request_id.encode())]
+        request_id = logs.request_id(Headers(scope=scope).get("x-request-id"))
+        visit = self._watch.arrived(scope, request_id, _class_of(scope))
+        known = [(b"x-request-id", request_id.encode()), (b"traceparent", visit.span.traceparent.encode())]
+        scope["headers"] = [*_clean(scope["headers"]), *(header for header in known if header[1])]
         reply = Reply(send, request_id)
-        if isinstance(caller, Problem):
-            await reply.refuse(caller)
-        elif scope["path"] in OPEN_PATHS:
-            await self._probe(scope, caller, receive, reply)
-        elif self._full:
-            await reply.refuse(_FULL)
-        else:
-            await self._with_body(scope, caller, receive, reply)
+        try:
+            if isinstance(caller, Problem):
+                await reply.refuse(caller)
+            else:
+                visit.caller = caller.name
+                await self._admitted(scope, caller, receive, reply, visit)
+        finally:
+            self._watch.answered(visit, reply)
 
-    async def _probe(self, scope: Scope, caller: str, receive: Receive, reply: Reply) -> None:
-        """Health and readiness: Serve lets requests wait for a replica that is still starting, a probe needs an answer."""
+    async def _admitted(self, scope: Scope, caller: CallerFacts, receive: Receive, reply: Reply, visit: Visit) -> None:
+        if scope["path"] in OPEN_PATHS:
+            await self._probe(scope, caller, receive, reply, visit)
+        elif self._is_full(visit.kind):
+            await reply.refuse(_FULL)
+        elif visit.kind == WORK and (problem := self._admission.refusal(caller.name)) is not None:
+            await reply.refuse(problem)
+        else:
+            await self._with_body(scope, caller, receive, reply, visit)
+
+    async def _probe(self, scope: Scope, caller: CallerFacts, receive: Receive, reply: Reply, visit: Visit) -> None:
+        """Health and readiness: Serve lets requests wait for a replica that is still starting, a probe needs an answer.
+
+        A probe has no body; what comes as one is not read.
+        """
+        if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
+            headers = {"Allow": "GET, HEAD, OPTIONS", "Connection": "close"}
+            await reply.refuse(Problem("method-not-allowed", "See the Allow header for the methods that are.", headers=headers))
+            return
         try:
             async with asyncio.timeout(self._limits.probe_s):
-                await self._pass_on(scope, caller, receive, reply)
+                await self._pass_on(scope, caller, no_body(receive), reply, visit)
         except TimeoutError:
             await reply.refuse(Problem("not-ready", "The service is still starting, or does not answer.", retry_after_s=2))
 
-    async def _with_body(self, scope: Scope, caller: str, receive: Receive, reply: Reply) -> None:
+    async def _with_body(self, scope: Scope, caller: CallerFacts, receive: Receive, reply: Reply, visit: Visit) -> None:
         """Read the whole body before anything else sees the request, so that slow or huge ones cost only this proxy."""
         try:
             body = await read_body(Headers(scope=scope), receive, self._limits.body, self._budget)
@@ -107,42 +144,62 @@ class Guard:
             if refused.problem is not None:
                 await reply.refuse(refused.problem)
             return
-        if self._full:  # many may have sent their bodies at the same time
+        if self._is_full(kind := visit.kind):  # many may have sent their bodies at the same time
             await reply.refuse(_FULL)
             return
-        self._in_flight += 1
+        self._in_flight[kind] += 1
         try:
-            await self._pass_on(scope, caller, receive if body is None else _replay(body, receive), reply)
+            await self._pass_on(scope, caller, receive if body is None else replayed(body, receive), reply, visit)
         finally:
-            self._in_flight -= 1
+            self._in_flight[kind] -= 1
+            if kind == WORK:
+                self._admission.heard(caller.name, reply.no_room, reply.status in (200, 202))
 
-    @property
-    def _full(self) -> bool:
-        return self._in_flight >= self._limits.max_in_flight
+    def _is_full(self, kind: str) -> bool:
+        return self._in_flight[kind] >= self._limits.places(kind)
 
-    async def _pass_on(self, scope: Scope, caller: str, receive: Receive, reply: Reply) -> None:
-        scope["headers"].append((CALLER_HEADER, caller.encode()))
-        await self._app(scope, receive, reply.send)
-        await reply.finish()
+    async def _pass_on(self, scope: Scope, caller: CallerFacts, receive: Receive, reply: Reply, visit: Visit) -> None:
+        counts: Amounts = {}
+        if self._secret is not None:
+            scope["headers"].append((HEADER.encode(), signed(caller, reply.request_id, self._secret).encode()))
+            counts = self._watch.hand_on(scope, visit, self._secret)
+        try:
+            await self._app(scope, receive, reply.send)
+            await reply.finish()
+        finally:
+            if reply.refused is not None or reply.status is None:
+                self._watch.take_back(counts)
 
-    def _admit(self, scope: Scope) -> str | Problem:
+    def _admit(self, scope: Scope) -> CallerFacts | Problem:
         """Who calls, or why nobody answers."""
         headers = Headers(scope=scope)
         if scope["path"].startswith("/-/") and scope["path"] not in OPEN_PATHS:
             return Problem("not-found", "There is nothing at this address; see /openapi.json.")
         if scope["path"] in OPEN_PATHS:
-            return "anybody"
+            return _ANYBODY
         if self._keys is None:
             return _admit_local(scope, headers)
+        if (scope["path"] + "/").startswith(_STUDIO + "/") and scope["method"] in ("GET", "HEAD"):
+            return _ANYBODY
         scheme, _, key = headers.get("authorization", "").partition(" ")
-        name = self._keys.owner(key.strip()) if scheme.lower() == "bearer" else None
-        if name is None:
+        caller = self._keys.caller(key.strip()) if scheme.lower() == "bearer" else None
+        if caller is None:
             detail = "Send Authorization: Bearer KEY with a key that the operator gave you."
             return Problem("unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="bfs"'})
-        return name
+        needed = "metrics" if scope["path"] == "/metrics" else _SCOPE_OF_METHOD.get(scope["method"], "draw")
+        if needed not in caller.scopes:
+            return Problem("forbidden", f"This key is not for that: it lacks the scope {needed}.")
+        return caller
 
 
-def _admit_local(scope: Scope, headers: Headers) -> str | Problem:
+def _class_of(scope: Scope) -> str:
+    """Which places a request takes."""
+    if scope["method"] == "POST":
+        return WORK
+    return FOLLOWER if scope["path"].endswith("/events") else CONTROL
+
+
+def _admit_local(scope: Scope, headers: Headers) -> CallerFacts | Problem:
     """Without keys: only connections to a loopback address, named as such, and not sent by some web page."""
     server = scope.get("server")
     if server is None or not is_loopback(server[0]):
@@ -153,7 +210,7 @@ def _admit_local(scope: Scope, headers: Headers) -> str | Problem:
     origin = headers.get("origin")
     if origin is not None and _split(origin).netloc != host:
         return Problem("forbidden", "Requests from the pages of other sites are not answered.")
-    return "local"
+    return CallerFacts("local")
 
 
 def _split(address: str) -> SplitResult:
@@ -174,12 +231,6 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _request_id(scope: Scope) -> str:
-    """The caller's id for the request, unless it could break or flood a log; else one of ours."""
-    given = Headers(scope=scope).get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
-
-
 def _clean(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """Drop what only the inside may say, and the key, which nobody behind the guard needs."""
     kept = []
@@ -188,15 +239,3 @@ def _clean(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         if plain not in _STRIPPED and not plain.startswith(b"x-bfs-"):
             kept.append((name, value))
     return kept
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """Give the buffered body once, then what the server says (the client's disconnection)."""
-    waiting: list[bytes] = [body]
-
-    async def replay() -> Message:
-        if waiting:
-            return {"type": "http.request", "body": waiting.pop(), "more_body": False}
-        return await receive()
-
-    return replay

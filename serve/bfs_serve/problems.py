@@ -20,18 +20,22 @@ KINDS: dict[str, tuple[int, str]] = {
     "request-timeout": (408, "The request took too long to arrive or to answer"),
     "not-finished": (409, "The job is not finished"),
     "canceled": (409, "The job was canceled"),
+    "expired": (410, "The result has expired"),
     "too-large": (413, "The request is too large"),
     "unsupported-media-type": (415, "The format is not supported"),
     "invalid": (422, "The request is not valid"),
     "unsupported-by-model": (422, "The loaded model cannot do this"),
     "idempotency-key-reused": (422, "The idempotency key belongs to another request"),
     "too-many-requests": (429, "Too many requests"),
+    "quota": (507, "There is no room for more of your jobs"),
     "internal": (500, "The service failed"),
     "busy": (503, "The service is busy"),
+    "full": (503, "The service has no room for the job"),
     "not-ready": (503, "The service is not ready"),
     "guard-missing": (503, "The service is not protected"),
     "interrupted": (503, "The work was interrupted"),
 }
+_MAX_ERRORS = 20  # a body of a thousand unknown keys would be answered with a larger one
 _BY_STATUS = {400: "malformed", 404: "not-found", 405: "method-not-allowed", 406: "not-acceptable", 408: "request-timeout"}
 _BY_STATUS |= {401: "unauthorized", 403: "forbidden", 409: "not-finished", 413: "too-large", 415: "unsupported-media-type"}
 _BY_STATUS |= {422: "invalid", 429: "too-many-requests", 503: "busy"}
@@ -61,6 +65,15 @@ class Problem:
         if self.errors:
             body["errors"] = list(self.errors)
         return body
+
+    def stored(self) -> dict[str, Any]:
+        """As a row of the job store holds it; `restored` gives it back."""
+        return {"slug": self.slug, "detail": self.detail, "errors": list(self.errors), "retry_after_s": self.retry_after_s}
+
+    @classmethod
+    def restored(cls, stored: dict[str, Any]) -> "Problem":
+        """A problem that was `stored`."""
+        return cls(stored["slug"], stored["detail"], tuple(stored.get("errors") or ()), stored.get("retry_after_s"))
 
     def encoded(self, instance: str | None = None) -> bytes:
         """UTF-8 JSON in ASCII only, so that nothing a caller sent can break the encoding."""
@@ -100,13 +113,13 @@ def entry(error: BadInput, pointer: str | None = None) -> dict[str, Any]:
 
 def of_validation(found: Iterable[Mapping[str, Any]]) -> Problem:
     """All that pydantic found, as one problem. What the caller sent is shown only where a rule of ours shows it."""
-    errors = []
-    for one in found:
-        pointer = "/" + "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in one["loc"])
+    found, errors = list(found), []
+    for one in found[:_MAX_ERRORS]:
+        pointer = "/" + "/".join(str(part)[:80].replace("~", "~0").replace("/", "~1") for part in one["loc"])
         cause = one.get("ctx", {}).get("error")
         if isinstance(cause, BadInput):
-            errors.append(entry(BadInput(str(one["loc"][0]), cause.value, cause.rule, cause.remedy), pointer))
+            errors.append(entry(BadInput(str(one["loc"][0])[:80], cause.value, cause.rule, cause.remedy), pointer[:200]))
         else:
             errors.append({"pointer": pointer[:200], "detail": one["msg"], "rule": one["type"]})
-    detail = errors[0]["detail"] if len(errors) == 1 else f"{len(errors)} fields are not valid; see errors."
+    detail = errors[0]["detail"] if len(errors) == 1 else f"{len(found)} fields are not valid; see errors."
     return Problem("invalid", detail, errors=tuple(errors))

@@ -7,12 +7,12 @@ import tomllib
 from importlib import metadata
 
 import pytest
-from packaging.requirements import Requirement
+from environments import brought_along
 from packaging.utils import canonicalize_name
 from sources import PACKAGES, ROOT, modules
 
 # Must be among what is kept away from bfs_model; the rest of the list is worked out below.
-CERTAINLY_ABOVE = {"ray", "mlflow", "deepspeed", "pydantic", "fastapi", "starlette", "typer", "mitsuba", "pymatting", "jaxtyping"}
+CERTAINLY_ABOVE = {"ray", "mlflow", "deepspeed", "pydantic", "fastapi", "starlette", "typer", "rich", "mitsuba", "pymatting", "jaxtyping"}
 BLOCKED = '''
 import importlib, importlib.abc, json, sys
 blocked, names = json.loads(sys.argv[1])
@@ -63,24 +63,9 @@ def _run(code: str, argument: object, env: dict[str, str]) -> str:
     return result.stdout.strip().splitlines()[-1]
 
 
-def _core_distributions() -> set[str]:
-    """Everything that plain `bfs`, without extras, brings along."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    closure: set[str] = set()
-    waiting = [Requirement(text) for text in project["dependencies"]]
-    while waiting:
-        requirement = waiting.pop()
-        name = canonicalize_name(requirement.name)
-        if name in closure or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
-            continue
-        closure.add(name)
-        waiting += [Requirement(text) for text in metadata.requires(name) or []]
-    return closure
-
-
 def _modules_above() -> set[str]:
     """Top-level modules that are absent where only plain `bfs` is installed, and those that bfs_model must not need."""
-    core = _core_distributions()
+    core = brought_along(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"])
     installed = metadata.packages_distributions()
     above = {module for module, owners in installed.items() if not core & {canonicalize_name(owner) for owner in owners}}
     return (above | CERTAINLY_ABOVE | {"bfs_platform", "bfs_serve"}) - {"bfs_model"}

@@ -27,6 +27,8 @@ def _asserts(function: Test, helpers: dict[str, Test], seen: frozenset[str] = fr
             name = ast.unparse(node.func).rsplit(".", 1)[-1]
             if name.startswith("assert_") or ast.unparse(node.func) in ("pytest.raises", "pytest.warns", "raises"):
                 return True
+            if ast.unparse(node.func).startswith("expect(") and name.startswith(("to_", "not_to_")):  # Playwright's
+                return True
             if name in helpers and name not in seen and _asserts(helpers[name], helpers, seen | {name}):
                 return True
     return False
@@ -56,5 +58,6 @@ def test_no_test_hides_another() -> None:
 def test_an_empty_test_would_be_found() -> None:
     """The check above tells a hollow test from one that asserts through a helper."""
     tree = ast.parse("def helper():\n    assert x\ndef test_a():\n    helper()\ndef test_b():\n    assert True\ndef test_c():\n    run()")
+    tree.body += ast.parse("def test_d():\n    expect(x)\ndef test_e():\n    expect(x).to_be_visible()").body
     by_name = {f.name: f for f in functions(tree)}
-    assert [name for name in ("test_a", "test_b", "test_c") if _asserts(by_name[name], by_name)] == ["test_a"]
+    assert [name for name in by_name if name != "helper" and _asserts(by_name[name], by_name)] == ["test_a", "test_e"]

@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from sources import ROOT
 
-TARGETS = ["setup", "demo", "test", "check", "bench", "soak", "clean", "lock"]
+TARGETS = ["setup", "demo", "up", "down", "test", "check", "bench", "soak", "clean", "lock"]
 
 
 def _locked() -> dict[str, str]:

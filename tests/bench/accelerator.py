@@ -58,7 +58,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         seconds = _times(arms, options.rounds, device)
     inference_peak = _peak(device)
     found = {"geometry": name, **_inference(g, seconds, options.peak_tflops), "peak_memory_bytes": inference_peak}
-    return found | _training(g, dual, options, device, dtype)
+    return found | _training(name, g, dual, options, device, dtype)
 
 
 def _inference(g: Geometry, seconds: dict[str, float], peak_tflops: float) -> dict[str, float]:
@@ -76,7 +76,7 @@ def _inference(g: Geometry, seconds: dict[str, float], peak_tflops: float) -> di
     }
 
 
-def _training(g: Geometry, dual: Any, options: argparse.Namespace, device: str, dtype: torch.dtype) -> dict[str, float]:
+def _training(name: str, g: Geometry, dual: Any, options: argparse.Namespace, device: str, dtype: torch.dtype) -> dict[str, float]:
     """Forward, backward and AdamW on the sharing weights alone; activations are kept unless checkpointing is asked for."""
     if options.checkpointing:
         dual.transformer.enable_gradient_checkpointing()
@@ -90,6 +90,8 @@ def _training(g: Geometry, dual: Any, options: argparse.Namespace, device: str, 
 
     _reset_peak(device)
     seconds = _times({"step": step}, options.rounds, device)["step"]
+    if options.profile is not None:
+        _profile(step, options.profile / f"{name}.txt", device)
     return {
         "training_batch": options.batch,
         "training_pairs_per_s": options.batch / seconds,
@@ -97,6 +99,19 @@ def _training(g: Geometry, dual: Any, options: argparse.Namespace, device: str, 
         "training_peak_memory_bytes": _peak(device),
         "num_trainable": sum(p.numel() for p in dual.sharing.parameters()),
     }
+
+
+def _profile(step: Callable[[], Any], path: Path, device: str) -> None:
+    """Where a training step spends its time, operator by operator."""
+    from torch.profiler import ProfilerActivity, profile
+
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device == "cuda" else [])]
+    with profile(activities=activities) as seen:
+        step()
+        _wait(device)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    key = "self_device_time_total" if device == "cuda" else "self_cpu_time_total"
+    path.write_text(seen.key_averages().table(sort_by=key, row_limit=40), encoding="utf-8")
 
 
 def _times(arms: dict[str, Callable[[], Any]], rounds: int, device: str) -> dict[str, float]:
@@ -142,6 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--compile", action="store_true", help="compile block by block")
     parser.add_argument("--attention", help="a backend of diffusers, such as _flash_3_hub or _native_cudnn")
     parser.add_argument("--checkpointing", action="store_true", help="recompute activations in training")
+    parser.add_argument("--profile", type=Path, metavar="DIR", help="write there where a training step of each geometry spends its time")
     parser.add_argument("--peak-tflops", type=float, default=PEAK_TFLOPS, help="what the floor assumes")
     parser.add_argument("--json", action="store_true")
     return parser

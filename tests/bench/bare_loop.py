@@ -8,8 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bfs_platform.train import engine, meter, order, worker
+from bfs_platform.train.launch import worker
+from bfs_platform.train.report import meter
+from bfs_platform.train.sample import order
 from bfs_platform.train.spec import OptimizerSpec, TrainSpec
+from bfs_platform.train.state import engine
 
 
 def plain_step(module: nn.Module) -> Callable[[], None]:

@@ -18,14 +18,14 @@ import psutil
 from drawn import write_rorem
 
 from bfs_platform.config import resolve
-from bfs_platform.data import capacity
-from bfs_platform.data.build import base_of, build
-from bfs_platform.data.finish import workspace_of
-from bfs_platform.data.plan import make_plan
-from bfs_platform.data.sources.base import open_source
+from bfs_platform.data.execute.build import base_of, build
+from bfs_platform.data.execute.finish import workspace_of
+from bfs_platform.data.execute.work import UnitWorker
+from bfs_platform.data.plan import capacity
+from bfs_platform.data.plan.plan import make_plan
+from bfs_platform.data.plan.unit import Receipt, Unit
+from bfs_platform.data.source.base import open_source
 from bfs_platform.data.spec import DataSpec
-from bfs_platform.data.unit import Receipt, Unit
-from bfs_platform.data.work import UnitWorker
 from bfs_platform.jobs import connect_ray
 from bfs_platform.storage.path import Location
 
@@ -126,7 +126,7 @@ def pool(root: Path, output: Path, spec: DataSpec, base: str) -> Steady:
 
 def ray(root: Path, output: Path, spec: DataSpec, base: str) -> tuple[Steady, float]:
     """The build itself, and the seconds it took altogether; what is measured is its stream. Needs a connected Ray."""
-    from bfs_platform.data.stream import run_stream
+    from bfs_platform.data.execute.stream import run_stream
 
     source = open_source("rorem", root)
     watches: list[Watch] = []

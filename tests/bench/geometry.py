@@ -7,9 +7,9 @@ import torch
 from diffusers import FluxTransformer2DModel
 from torch import Tensor
 
-from bfs_model.dual_branch import DualBranch
-from bfs_model.latents import image_ids
-from bfs_model.sharing import InformationSharing
+from bfs_model.latent.latents import image_ids
+from bfs_model.network.dual_branch import DualBranch
+from bfs_model.network.sharing import InformationSharing
 
 
 @dataclass(frozen=True)

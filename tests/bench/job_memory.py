@@ -13,12 +13,12 @@ from pathlib import Path
 import psutil
 
 from bfs_platform.config import resolve
-from bfs_platform.data.plan import make_plan
+from bfs_platform.data.plan.plan import make_plan
+from bfs_platform.data.plan.unit import Receipt, Unit
+from bfs_platform.data.plan.unit_file import write_units
 from bfs_platform.data.record import seed_of
-from bfs_platform.data.sources.base import open_source
+from bfs_platform.data.source.base import open_source
 from bfs_platform.data.spec import DataSpec
-from bfs_platform.data.unit import Receipt, Unit
-from bfs_platform.data.unit_file import write_units
 
 _BOXES = 4096
 

@@ -28,11 +28,11 @@ def main(base: str, dataset: str, *changes: str) -> None:
     import numpy as np
 
     from bfs_platform.config import resolve
-    from bfs_platform.data.shards import open_dataset
-    from bfs_platform.train import engine
-    from bfs_platform.train.launch import _single_rank_group
-    from bfs_platform.train.networks.sharing import SharingTask
+    from bfs_platform.data.shard.reading import open_dataset
+    from bfs_platform.train.launch.launch import _single_rank_group
+    from bfs_platform.train.network.sharing import SharingTask
     from bfs_platform.train.spec import TrainSpec
+    from bfs_platform.train.state import engine
 
     _single_rank_group()
     spec = resolve("tabletop_stage1", ["num_workers=1", "zero.stage=1", *changes], TrainSpec)

@@ -8,8 +8,8 @@ from diffusers.models.embeddings import apply_rotary_emb
 from diffusers.models.transformers.transformer_flux import FluxAttnProcessor
 from torch import Tensor
 
-from bfs_model.dual_branch import DualBranch
-from bfs_model.sharing import SharingBlock
+from bfs_model.network.dual_branch import DualBranch
+from bfs_model.network.sharing import SharingBlock
 
 
 class RecomputingProcessor:

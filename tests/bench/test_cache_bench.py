@@ -11,7 +11,7 @@ from measuring import Row, circumstances, interleaved, num_flops, table
 from PIL import Image, ImageFilter
 
 from bfs_model import BFSPipeline
-from bfs_model.step_cache import FirstBlock, TaylorSeer
+from bfs_model.sampling.step_cache import FirstBlock, TaylorSeer
 
 pytestmark = pytest.mark.bench
 BOX = (18, 16, 44, 46)

@@ -13,15 +13,15 @@ import torch
 import torch.distributed as dist
 import training
 
-from bfs_model.tiny import TINY, random_bundle
+from bfs_model.tiny.components import TINY, random_bundle
 from bfs_platform.config import resolve
-from bfs_platform.data.shards import open_dataset
-from bfs_platform.train import engine
-from bfs_platform.train.networks.sharing import SharingTask
+from bfs_platform.data.shard.reading import open_dataset
+from bfs_platform.train.network.sharing import SharingTask
 from bfs_platform.train.plan import geometry
 from bfs_platform.train.plan.machines import Machine
 from bfs_platform.train.plan.plan import predict
 from bfs_platform.train.spec import TrainSpec
+from bfs_platform.train.state import engine
 
 pytestmark = pytest.mark.bench
 

@@ -15,10 +15,10 @@ import pytest
 from drawn import write_rorem
 from measuring import Row, circumstances, table
 
-from bfs_model.tiny import random_bundle
+from bfs_model.tiny.components import random_bundle
 from bfs_platform.config import resolve
-from bfs_platform.data.build import build
-from bfs_platform.data.sources.base import open_source
+from bfs_platform.data.execute.build import build
+from bfs_platform.data.source.base import open_source
 from bfs_platform.data.spec import DataSpec
 
 pytestmark = pytest.mark.bench

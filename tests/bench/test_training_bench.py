@@ -38,7 +38,7 @@ class Objective(nn.Module):
 
 
 def _zero2(module: nn.Module) -> Callable[[], None]:
-    from bfs_platform.train import engine
+    from bfs_platform.train.state import engine
 
     changes = ["batch_size=1", "micro_batch_size=1", "num_workers=0", "zero.stage=2", "optimizer.lr=1e-6"]
     wrapped = engine.wrap(module, resolve("tabletop_stage1", changes, TrainSpec), 1)
@@ -52,7 +52,7 @@ def _zero2(module: nn.Module) -> Callable[[], None]:
 
 def test_zero2_beside_plain_adamw(capsys) -> None:
     """Prints the ratio of a ZeRO-2 step to a plain one, with the number of trainable tensors, wide and deep."""
-    from bfs_platform.train.launch import _single_rank_group
+    from bfs_platform.train.launch.launch import _single_rank_group
 
     _single_rank_group()
     torch.set_num_threads(1)

@@ -1,17 +1,22 @@
 """Exit codes of jobs, and how they reach Ray."""
 
+import ast
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import pytest
 
 from bfs_model.errors import BadInput
-from bfs_platform.jobs import JobParser, _start_cluster, connect_ray, exit_code, run_job
+from bfs_platform.cluster import connection
+from bfs_platform.jobs import JobParser, connect_ray, exit_code, run_job
 
 
 class _Wrapped(Exception):
@@ -91,8 +96,7 @@ def test_a_connected_process_stays_connected(ray_cluster: Any, usual_umask: None
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("before", ["pass", "import ray"], ids=["fresh", "imported_before"])
-def test_a_private_cluster_stays_on_this_machine(bare_env: dict[str, str], tmp_path: Path, before: str) -> None:
+def test_a_private_cluster_stays_on_this_machine(tmp_path: Path) -> None:
     """A job that starts its own cluster listens on 127.0.0.1 alone, on every port of every process."""
     code = """
 import psutil
@@ -105,10 +109,8 @@ ports = [c.laddr for p in (me, *me.children(recursive=True)) for c in p.net_conn
 assert len(ports) > 3, ports
 print(*sorted({port.ip.removeprefix("::ffff:") for port in ports}))
 """
-    env = {key: value for key, value in bare_env.items() if key != "RAY_ADDRESS"}
-    done = subprocess.run(
-        [sys.executable, "-c", before + code], capture_output=True, text=True, env=env, cwd=tmp_path, timeout=180, check=False
-    )
+    env = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, cwd=tmp_path, timeout=180, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout == "127.0.0.1\n"
 
@@ -120,17 +122,20 @@ def test_a_busy_machine_gets_two_tries(failures: int, monkeypatch: pytest.Monkey
 
     tries: list[int] = []
 
-    def start(**_: object) -> None:
+    def start(*_: object, **__: object) -> Any:
         tries.append(1)
         if len(tries) <= failures:
             raise Exception("The current node timed out during startup. This could happen because …")
+        return SimpleNamespace(address_info={"address": "127.0.0.1:6379"})
 
     monkeypatch.setattr(ray, "init", start)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)  # this process may hold the cluster of other tests
     if failures == 2:
         with pytest.raises(RuntimeError, match="less busy"):
-            _start_cluster(4)
+            connection.start_private(4)
     else:
-        _start_cluster(4)
+        connection.start_private(4)
+    connection.leave()
     assert len(tries) == min(failures + 1, 2) and capsys.readouterr().err.count("trying once more") == min(failures, 1)
 
 
@@ -140,13 +145,14 @@ def test_other_failures_of_a_start_are_not_repeated(monkeypatch: pytest.MonkeyPa
 
     tries: list[int] = []
 
-    def start(**_: object) -> None:
+    def start(*_: object, **__: object) -> None:
         tries.append(1)
         raise OSError("no space")
 
     monkeypatch.setattr(ray, "init", start)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
     with pytest.raises(OSError, match="no space"):
-        _start_cluster(4)
+        connection.start_private(4)
     assert len(tries) == 1
 
 
@@ -162,10 +168,31 @@ def test_an_unreachable_cluster_is_the_users_to_correct(bare_env: dict[str, str]
 
 
 @pytest.mark.ray
+def test_a_private_cluster_leaves_the_usual_ports_to_others(bare_env: dict[str, str], tmp_path: Path) -> None:
+    """A cluster that a person starts beside it gets 52365, without which its agent takes no job."""
+    code = """
+import os, psutil
+from bfs_platform.jobs import connect_ray, run_job
+def ports():
+    connect_ray()
+    commands = [" ".join(p.cmdline()) for p in psutil.Process(os.getpid()).children(recursive=True)]
+    return [c.split("listen-port=")[1].split()[0] for c in commands if "listen-port=" in c]
+run_job(lambda: str(ports()))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=bare_env, cwd=tmp_path, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    ports = ast.literal_eval(done.stdout.strip())
+    assert ports and set(ports) == {"0"}
+
+
+@pytest.mark.ray
 def test_nothing_that_workers_say_follows_the_manifest(ray_cluster: Any, bare_env: dict[str, str], tmp_path: Path) -> None:
-    """An actor that prints on and on, and a process that takes its time to end: the last line is still the manifest."""
+    """An actor that prints on and on, and a process that takes its time to end: stdout is still the manifest alone."""
     code = """
 import atexit, time
+from bfs_platform.console import log_file
 from bfs_platform.jobs import connect_ray, run_job
 connect_ray()
 import ray
@@ -181,13 +208,51 @@ class Talker:
 def main():
     main.talker = Talker.remote()
     main.talker.talk.remote()
-    time.sleep(3)
+    deadline = time.monotonic() + 60
+    while b"still here" not in log_file._log.content() and time.monotonic() < deadline:
+        time.sleep(0.1)
     return "/data/manifest.json"
 
 run_job(main)
 """
     env = bare_env | {"RAY_ADDRESS": ray_cluster.address_info["address"]}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, cwd=tmp_path, timeout=120, check=False)
-    lines = done.stdout.splitlines()
-    assert done.returncode == 0 and lines[-1] == "/data/manifest.json", done.stderr[-2000:]
-    assert any("still here" in line for line in lines)
+    assert done.returncode == 0 and done.stdout == "/data/manifest.json\n", done.stderr[-2000:]
+    assert "still here" not in done.stderr
+    (log,) = (tmp_path / ".bfs" / "logs").glob("*.log")
+    assert "still here" in log.read_text()
+
+
+def test_a_temporary_directory_that_is_none_is_named(tmp_path: Path) -> None:
+    """Before Ray is started, in one line."""
+    env = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path / "none")}
+    code = "from bfs_platform.jobs import connect_ray, run_job; run_job(lambda: connect_ray() or '')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, cwd=tmp_path, timeout=120, check=False)
+    assert done.returncode == 2 and done.stderr.startswith("TMPDIR=") and done.stderr.count("\n") == 1
+
+
+def test_ray_sessions_have_room_for_their_sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the user keeps temporary files, to the last byte that a socket's name leaves; deeper, in /tmp, and spilled objects there."""
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    socket_name = "session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.12345"
+    for length, spilled in ((connection._LONGEST_ROOT, False), (connection._LONGEST_ROOT + 1, True)):
+        wanted = Path(tempfile.mkdtemp(dir="/tmp")) / ("d" * length)
+        wanted = Path(str(wanted)[:length])
+        wanted.mkdir(parents=True)
+        monkeypatch.setenv("TMPDIR", str(wanted))
+        places = connection._places()
+        connection.keep_logs()  # forget the directory: another test may be connected
+        shutil.rmtree(Path(places["_temp_dir"]).parent)
+        shutil.rmtree(wanted.parent, ignore_errors=True)
+        assert len(f"{places['_temp_dir']}/{socket_name}") <= 107
+        assert (places.get("object_spilling_directory") == str(wanted)) is spilled
+        assert places["_temp_dir"].startswith("/tmp/bfs-" if spilled else str(wanted))
+
+
+def test_an_acknowledged_licence_counts_for_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who started the job has read it; workers on other machines have the environment of their cluster. A submitted job has its own."""
+    monkeypatch.setenv("BFS_ACCEPT_FLUX_LICENCE", "1")
+    told = connection._own_environment()
+    assert told is not None and told["env_vars"]["BFS_ACCEPT_FLUX_LICENCE"] == "1"
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    assert connection._own_environment() is None

@@ -9,6 +9,7 @@ import pytest
 
 from bfs_model.errors import BadInput
 from bfs_platform import demo
+from bfs_platform.jobs import Failure
 from bfs_platform.processes import Child
 
 
@@ -19,8 +20,8 @@ def _alive(pid: int) -> bool:
         return False
 
 
-def test_output_passes_through_and_the_exit_code_comes_back(capfd: pytest.CaptureFixture[str]) -> None:
-    """What a command says on either stream is shown on stderr; its exit code is returned."""
+def test_what_is_said_and_the_exit_code_come_back(capfd: pytest.CaptureFixture[str]) -> None:
+    """What a command says on either stream is written on stderr, the log of a program; its exit code is returned."""
     with Child([sys.executable, "-c", "import sys; print('one'); print('two', file=sys.stderr); sys.exit(3)"], os.environ) as child:
         assert child.wait() == 3
     shown = capfd.readouterr()
@@ -47,7 +48,10 @@ def test_descendants_end_with_the_block(tmp_path: Path) -> None:
 
 def test_a_command_that_ends_before_it_is_ready_is_an_error() -> None:
     """Waiting for a line that never comes ends with the command, and names its exit code."""
-    with Child([sys.executable, "-c", "raise SystemExit(4)"], os.environ) as child, pytest.raises(RuntimeError, match="exit code 4"):
+    with (
+        Child([sys.executable, "-c", "print('why'); raise SystemExit(4)"], os.environ) as child,
+        pytest.raises(Failure, match="exit code 4 before it was ready: why"),
+    ):
         child.wait_for("ready")
 
 

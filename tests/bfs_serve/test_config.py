@@ -37,17 +37,39 @@ def test_bad_arguments_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
         assert printed.out == "" and printed.err.count("\n") == 1
 
 
-def test_the_application_is_a_graph_of_three() -> None:
-    """The sampler takes one order and the next, queues a bounded number, autoscales, and follows its user config."""
-    ingress = build(AppArgs(model="tiny", min_replicas=1, max_replicas=3, max_queued=4, gpus_per_replica=1))._bound_deployment
-    coordinator = ingress.init_args[0]._bound_deployment
-    sampler = coordinator.init_args[0]._bound_deployment
-    assert [d.name for d in (ingress, coordinator, sampler)] == ["ingress", "coordinator", "sampler"]
-    config = sampler._deployment_config
-    assert (config.max_ongoing_requests, config.max_queued_requests) == (2, 15)
-    assert (config.autoscaling_config.min_replicas, config.autoscaling_config.max_replicas) == (1, 3)
-    assert sampler.user_config == {"model": "tiny", "follow_s": 30.0} and sampler.ray_actor_options["num_gpus"] == 1
-    assert coordinator.num_replicas == 1
+def test_the_application_is_a_graph_of_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ingress brings the sampler along, which autoscales by the store's depth and follows its user config."""
+    monkeypatch.setenv("BFS_HOME", str(tmp_path))
+    args = AppArgs(model="tiny,other", min_replicas=0, max_replicas=3, max_queued=4, gpus_per_replica=1, jobs_per_replica=5)
+    ingress = build(args)._bound_deployment
+    store, blobs, limits, models, require_guard, scale_to_zero, bound = ingress.init_args
+    sampler = bound._bound_deployment
+    assert [d.name for d in (ingress, sampler)] == ["ingress", "sampler"]
+    assert (store, blobs) == (f"sqlite:///{tmp_path}/serve/jobs.db", str(tmp_path / "serve/blobs"))
+    assert (limits.max_queued, models, require_guard, scale_to_zero) == (4, ["tiny", "other"], True, True)
+    scaling = sampler._deployment_config.autoscaling_config
+    assert (scaling.min_replicas, scaling.max_replicas) == (0, 3)
+    assert scaling.policy.policy_kwargs == {"store": store, "jobs_per_replica": 5.0, "models": ["tiny", "other"]}
+    assert sampler.user_config == ingress._deployment_config.user_config == args.changeable()
+    assert args.changeable()["models"] == ["tiny", "other"] and args.changeable()["limits"]["max_queued"] == 4
+    assert sampler.ray_actor_options["num_gpus"] == 1
+    (settings,) = sampler.init_args
+    assert (settings.store, settings.blobs, settings.limits) == (store, blobs, limits)
+
+
+def test_what_users_configure_reaches_a_replica_that_runs(tmp_path: Path) -> None:
+    """Other models and other limits, by the values that stand in the rendered config."""
+    from bfs_serve.deployments import Ingress
+
+    args = AppArgs(store=str(tmp_path / "jobs.db"), blobs=str(tmp_path / "blobs"), max_queued=4)
+    plain = Ingress.__bases__[0]  # what Serve wraps
+    replica = plain(args.store, args.blobs, args.limits(), args.models, True, False)
+    later = AppArgs(model="tiny,other", max_queued=5, rate="7/minute")
+    deployments = yaml.safe_load(render({"model": "tiny,other", "max_queued": "5", "rate": "7/minute"}))["applications"][0]["deployments"]
+    assert [(d["name"], d["user_config"]) for d in deployments] == [(name, later.changeable()) for name in ("ingress", "sampler")]
+    replica.reconfigure(deployments[0]["user_config"])
+    assert replica._service.names == ["tiny", "other"] and replica._store.limits == later.limits()
+    replica._service.close()
 
 
 def test_arguments_are_checked() -> None:
@@ -56,3 +78,9 @@ def test_arguments_are_checked() -> None:
         AppArgs.model_validate({"modle": "tiny"})
     with pytest.raises(ValidationError, match="min_replicas=3 is more than max_replicas=2"):
         AppArgs(min_replicas=3)
+    for models in ("", " , ", "tiny,tiny"):
+        with pytest.raises(ValidationError, match="names no model, or one twice"):
+            AppArgs(model=models)
+    for rate in ("60", "0/minute", "60/minutes"):
+        with pytest.raises(ValidationError, match="rate"):
+            AppArgs(rate=rate)

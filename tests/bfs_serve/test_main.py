@@ -3,15 +3,22 @@
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from bfs_serve.__main__ import main
 from bfs_serve.keys import hash_key
-from bfs_serve.runtime import Address
+from bfs_serve.runtime import Address, check_port
 
-FAKE = ["--engine", "bfs_serve.fake:FakeEngine", "--model", "fake"]
+FAKE = ["--engine", "bfs_serve.model.fake:FakeEngine", "--model", "fake"]
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs and pictures of these tests lie in a home of their own."""
+    monkeypatch.setenv("BFS_HOME", str(tmp_path / "home"))
 
 
 @pytest.mark.parametrize(
@@ -29,6 +36,13 @@ FAKE = ["--engine", "bfs_serve.fake:FakeEngine", "--model", "fake"]
         ([*FAKE, "--host", "0.0.0.0"], "no API keys"),
         ([*FAKE, "--host", "192.0.2.77"], "no API keys"),
         ([*FAKE, "--port", "70000"], "port"),
+        ([*FAKE, "--rate", "60"], "rate"),
+        (["--batch", "2"], "batch=2 would change pictures by a level"),
+        ([*FAKE, "--model", "fake,fake"], "names no model, or one twice"),
+        ([*FAKE, "--store", "mysql://u:secret@h/d"], "store=mysql is not a kind of database"),
+        ([*FAKE, "--store", "postgresql://u:secret@127.0.0.1:1/d"], "store=postgresql+psycopg://u:***@127.0.0.1:1/d cannot be opened"),
+        ([*FAKE, "--store", "/dev/null/jobs.db"], "store=sqlite:////dev/null/jobs.db cannot be opened"),
+        ([*FAKE, "--blobs", "/dev/null/blobs"], "blobs=/dev/null/blobs cannot be made"),
     ],
 )
 def test_wrong_settings_are_one_line(
@@ -38,11 +52,12 @@ def test_wrong_settings_are_one_line(
     monkeypatch.delenv("BFS_API_KEYS_FILE", raising=False)
     assert main(arguments) == 2
     printed = capsys.readouterr()
-    assert says in printed.err and printed.err.count("\n") == 1 and printed.out == ""
+    assert says in printed.err and printed.err.count("\n") == 1 and printed.out == "" and "secret" not in printed.err
 
 
-def test_a_taken_port_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """It says which, and what to do."""
+def test_a_taken_port_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says which, and what to do, once whoever was there had the time to go."""
+    monkeypatch.setattr("bfs_serve.runtime.PORT_WITHIN_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         assert main([*FAKE, "--port", str(port)]) == 2
@@ -75,3 +90,15 @@ def test_unknown_options_are_one_line() -> None:
 def test_address_of_ipv6() -> None:
     """Brackets, as URLs want them."""
     assert Address("::1", 8000).url == "http://[::1]:8000"
+
+
+def test_a_port_that_is_given_back_is_waited_for() -> None:
+    """As by a service that was killed, whose processes end a moment later."""
+    other = socket.create_server(("127.0.0.1", 0))
+    address = Address("127.0.0.1", other.getsockname()[1])
+    giving_back = threading.Timer(0.5, other.close)
+    giving_back.start()
+    assert not giving_back.finished.is_set()
+    check_port(address)
+    assert giving_back.finished.is_set()
+    giving_back.join()

@@ -1,11 +1,12 @@
 """Problem documents."""
 
 import json
+from typing import Any
 
 import pytest
 
 from bfs_model.errors import BadInput
-from bfs_serve.problems import KINDS, Problem, entry, of_bad_input, of_status
+from bfs_serve.problems import KINDS, Problem, entry, of_bad_input, of_status, of_validation
 
 
 @pytest.mark.parametrize("slug", KINDS)
@@ -22,6 +23,15 @@ def test_bad_input_keeps_key_value_rule_and_remedy() -> None:
     error = problem.errors[0]
     assert (error["key"], error["rule"], error["remedy"], error["pointer"]) == ("steps", "is too many", "use 28", "/steps")
     assert len(error["value"]) == 200 and problem.detail.endswith("is too many; use 28.")
+
+
+def test_the_answer_to_many_faults_is_short() -> None:
+    """Half a MiB of unknown keys, many or one of great length, is answered in a few KiB that still say how many there are."""
+    faults: list[dict[str, Any]] = [
+        {"loc": (f"{n}" * 9000,), "msg": "Extra inputs are not permitted", "type": "extra_forbidden"} for n in range(5000)
+    ]
+    problem = of_validation(faults)
+    assert len(problem.encoded()) < 8192 and len(problem.errors) == 20 and "5000 fields" in problem.detail
 
 
 def test_nothing_a_caller_sends_breaks_the_encoding() -> None:

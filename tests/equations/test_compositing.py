@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bfs_model.compositing import composite, composite_u8, pad_rgb, resize_rgba
+from bfs_model.picture.compositing import composite, composite_u8, pad_rgb, resize_rgba
 
 
 def test_eq_1_by_hand() -> None:

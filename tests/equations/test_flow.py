@@ -5,7 +5,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from diffusers.pipelines.flux.pipeline_flux_fill import calculate_shift
 
-from bfs_model import flow
+from bfs_model.latent import flow
 
 
 def test_paper_and_flux_agree() -> None:

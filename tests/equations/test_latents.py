@@ -3,8 +3,8 @@
 import torch
 from diffusers import FluxFillPipeline
 
-from bfs_model import latents
-from bfs_model.boxes import Box
+from bfs_model.latent import latents
+from bfs_model.picture.boxes import Box
 
 
 def test_pack_and_ids_are_those_of_flux_fill() -> None:

@@ -5,11 +5,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bfs_model.dual_branch import DualBranch
 from bfs_model.errors import BadInput
-from bfs_model.latents import image_ids, text_ids
-from bfs_model.sharing import DirectionalLora, InformationSharing, Mixer, cross_attention
-from bfs_model.tiny import TEST, random_components
+from bfs_model.latent.latents import image_ids, text_ids
+from bfs_model.network.dual_branch import DualBranch
+from bfs_model.network.sharing import DirectionalLora, InformationSharing, Mixer, cross_attention
+from bfs_model.tiny.components import TEST, random_components
 
 BATCH, TOKENS, HEADS, HEAD = 2, 5, 3, 7
 DIM = HEADS * HEAD
@@ -89,8 +89,14 @@ def _stirred(sharing: InformationSharing) -> InformationSharing:
 
 @torch.no_grad()
 def test_fresh_sharing_is_two_plain_flux_passes_and_ejecting_is_bitwise() -> None:
-    """Eq. 5 at initialisation: two independent Flux-Fill passes (1e-6, fp32); ejecting restores the backbone bitwise."""
-    parts, inputs = random_components(TEST), _inputs()
+    """Eq. 5 at initialisation: two independent Flux-Fill passes; ejecting restores the backbone bitwise.
+
+    In double precision, since a batch of two passes may be summed in another order than two batches. diffusers turns queries
+    and keys in float32, so that what little they differ can round them apart: 1e-6.
+    """
+    parts, inputs = random_components(TEST), {name: tensor.double() for name, tensor in _inputs().items()}
+    parts["transformer"].double()
+    parts["sharing"].double()
     before = torch.cat([_flux(parts["transformer"], inputs, 0), _flux(parts["transformer"], inputs, 1)])
     keys = list(parts["transformer"].state_dict())
     dual = DualBranch(parts["transformer"], parts["sharing"])

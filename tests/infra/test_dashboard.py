@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from bfs_platform.train.gauges import GAUGES
-from bfs_serve.metrics import ServiceMetrics
+from bfs_platform.train.report.gauges import GAUGES
+from bfs_serve.api.metrics import ServiceMetrics
 
 _WORD = re.compile(r"\b(?:ray_)?bfs_[a-z0-9_]+\b")
 
@@ -28,7 +28,9 @@ def _exported() -> set[str]:
     training = {f"ray_{name}" for name, _ in GAUGES.values()}
     text = ServiceMetrics().text().decode()
     service = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
-    histograms = {f"{name}_bucket" for name in re.findall(r"^# TYPE (\S+) histogram", text, re.MULTILINE)}
+    histograms = {
+        f"{name}_{part}" for name in re.findall(r"^# TYPE (\S+) histogram", text, re.MULTILINE) for part in ("bucket", "sum", "count")
+    }
     return training | service | histograms
 
 

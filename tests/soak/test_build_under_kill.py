@@ -16,8 +16,8 @@ from builders import Builder, kill_workers
 from drawn import write_rorem
 
 from bfs_platform.config import resolve
-from bfs_platform.data.build import build, in_process
-from bfs_platform.data.sources.base import open_source
+from bfs_platform.data.execute.build import build, in_process
+from bfs_platform.data.source.base import open_source
 from bfs_platform.data.spec import DataSpec
 
 pytestmark = pytest.mark.soak

@@ -10,7 +10,7 @@ import pytest
 import training
 from nodes import Nodes, until
 
-from bfs_platform.train import checkpoints
+from bfs_platform.train.state import checkpoints
 
 pytestmark = pytest.mark.soak
 
@@ -54,7 +54,7 @@ def _sizes(output: Path) -> list[int]:
 
 
 def test_a_lost_node_shrinks_the_group_and_a_new_one_grows_it(inputs: Any, cluster: Nodes, tmp_path: Path, repo_root: Path) -> None:
-    """Two nodes of one CPU: one is killed, the run goes on with one worker; another joins, and it has two again. Same result to 1e-6."""
+    """Two nodes of one CPU: one is killed, the run goes on with one worker; another joins, and it has two again. The same training."""
     cluster.head(num_cpus=1)
     second = cluster.add()
     output, log = tmp_path / "run", tmp_path / "job.log"
@@ -69,7 +69,7 @@ def test_a_lost_node_shrinks_the_group_and_a_new_one_grows_it(inputs: Any, clust
     alone = _train(cluster, tmp_path / "alone.log", repo_root, tmp_path / "alone", inputs, "--set=num_workers=0")
     assert alone.wait(900) == 0
     weights = [training.weights_of(folder / "model" / "manifest.json") for folder in (output, tmp_path / "alone")]
-    assert training.difference(*weights) < 1e-6
+    assert training.distance(*weights) < 0.01 * 1e-5, "more than rounding: a hundredth of the rate"
 
 
 def test_the_head_dies_with_everything_and_the_same_command_goes_on(inputs: Any, cluster: Nodes, tmp_path: Path, repo_root: Path) -> None:

@@ -1,10 +1,9 @@
-"""Golden loss curves: ten steps of every objective, in full precision, with what made them.
+"""Golden loss curves: ten steps of every objective, in double precision, with what made them.
 
 `python tests/support/golden.py` rewrites them; `python tests/support/golden.py stage1 compositor` only those. A change that
 is meant to have no numeric effect leaves them as they are; one that has an effect says so by rewriting them in the same commit.
 """
 
-import hashlib
 import json
 import platform
 import sys
@@ -13,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import double
 import torch
 import training
 from ranks import Ranks
@@ -34,46 +34,44 @@ _NOT_ARITHMETIC = {"step_s", "data_wait_s", "samples_per_s", "num_workers", "mem
 _NOT_ARITHMETIC |= {"missed_checkpoints"}
 
 
-def curve(name: str, ranks: Ranks, base: Path, datasets: dict[int, Path], output: Path) -> list[dict[str, Any]]:
-    """Loss, its terms, gradient norm and rate of ten steps of an objective."""
+def curve(name: str, ranks: Ranks, inputs: Path, output: Path, *changes: str) -> list[dict[str, Any]]:
+    """Loss, its terms, gradient norm and rate of ten steps of an objective; `inputs` as for `double.prepare`."""
     recipe, stages = OBJECTIVES[name]
-    ranks.run(training.config(output, recipe, base, {stage: datasets[stage] for stage in stages}, SETTINGS))
+    ranks.run(double.config(output, recipe, inputs, stages, (*SETTINGS, *changes)), prepare=double.prepare(inputs))
     return [{key: value for key, value in line.items() if key not in _NOT_ARITHMETIC} for line in training.losses_of(output)]
 
 
-def machine() -> dict[str, str]:
-    """What the last bits of a sum depend on: the processor and the libraries."""
-    # Virtual machines give several processors one name; what the name leaves out, family, model and instructions, tell.
-    lines = dict(line.split(":", 1) for line in reversed(_cpuinfo()) if ":" in line)
-    known = [value.strip() for key, value in lines.items() if key.strip() in ("model name", "cpu family", "model", "stepping", "flags")]
-    digest = hashlib.sha256(" ".join(sorted(known)).encode()).hexdigest()[:16]
-    libraries = {name: version(name) for name in ("torch", "diffusers", "deepspeed", "numpy")}
-    return {"processor": f"{platform.machine()} {digest}", "capability": torch.backends.cpu.get_cpu_capability(), **libraries}
+def deviation(steps: list[dict[str, Any]], expected: list[dict[str, Any]]) -> float:
+    """The largest difference of any figure of a curve, as a share of that figure or of the loss, whichever is larger.
+
+    Figures that a curve reports beyond those expected do not count: they change nothing that was there.
+    """
+    assert [(s["step"], s["data"]) for s in steps] == [(s["step"], s["data"]) for s in expected]
+    pairs = [
+        (now[key], then[key], then["loss"]) for now, then in zip(steps, expected, strict=True) for key in then.keys() - {"step", "data"}
+    ]
+    return max(abs(now - then) / max(abs(then), abs(loss)) for now, then, loss in pairs)
 
 
 def document(name: str, steps: list[dict[str, Any]]) -> dict[str, Any]:
     """What is committed of one objective."""
     recipe, stages = OBJECTIVES[name]
-    made = {"command": f"{COMMAND} {name}", "recipe": recipe, "settings": [*training.SHORT, *SETTINGS], "stages": list(stages)}
-    return {"made_by": made, "machine": machine(), "steps": steps}
+    made: dict[str, Any] = {"command": f"{COMMAND} {name}", "recipe": recipe, "settings": [*training.SHORT, *SETTINGS]}
+    made |= {"stages": list(stages), "precision": "float64"}
+    made |= {"processor": platform.machine(), "capability": torch.backends.cpu.get_cpu_capability()}
+    made |= {name: version(name) for name in ("torch", "diffusers", "deepspeed", "numpy")}
+    return {"made_by": made, "steps": steps}
 
 
 def main(names: list[str]) -> None:
     """Rewrite the curves of `names`, or all of them."""
     with tempfile.TemporaryDirectory() as scratch, Ranks(Path(scratch)) as ranks:
         root = Path(scratch)
-        base = training.write_base(root / "base")
-        datasets = {stage: training.write_set(root / f"stage{stage}", stage, base) for stage in (1, 2)}
         FOLDER.mkdir(exist_ok=True)
         for name in names or OBJECTIVES:
-            steps = curve(name, ranks, base, datasets, root / name)
+            steps = curve(name, ranks, root / "inputs", root / name)
             (FOLDER / f"{name}.json").write_text(json.dumps(document(name, steps), indent=1) + "\n", encoding="utf-8")
             print(f"{name}: loss {steps[0]['loss']:.6f} -> {steps[-1]['loss']:.6f}")
-
-
-def _cpuinfo() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
 
 if __name__ == "__main__":

@@ -3,31 +3,38 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import psutil
+from namespaces import Machine
 
 _STORE_BYTES = 100 * 1024**2
+_TRIES = 10  # Ray gives a node half a minute to start, which is too little for a machine that is very busy
 _RAY = (sys.executable, "-m", "ray.scripts.scripts")
 
 
 class Nodes:
     """Starts nodes on the loopback interface, on free ports; at the end all of them are killed.
 
-    `head` runs drivers and no tasks. Logs lie in `scratch`.
+    `head` runs drivers and no tasks. Logs lie in `scratch`. With `machines`, each node is on one of these, the head on the first.
     """
 
-    def __init__(self, scratch: Path) -> None:
+    def __init__(self, scratch: Path, machines: Sequence[Machine] = ()) -> None:
+        self._machines, self._others = machines, list(machines[1:])
         self._scratch = scratch
+        self._directory = tempfile.mkdtemp(prefix="bfs-ray-")  # of the cluster alone; not pytest's: the names of sockets are short
         self._processes: list[subprocess.Popen[bytes]] = []
-        self.gcs, self.dashboard = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+        self._ip, self._on_head = (machines[0].address, machines[0].prefix) if machines else ("127.0.0.1", [])
+        self.gcs, self.dashboard = f"{self._ip}:{free_port()}", f"{self._ip}:{free_port()}"
 
     def __enter__(self) -> Self:
         return self
@@ -35,19 +42,25 @@ class Nodes:
     def __exit__(self, *_: object) -> None:
         for process in reversed(self._processes):
             self.kill(process)
+        shutil.rmtree(self._directory, ignore_errors=True)
 
-    def head(self, num_cpus: int = 0, dashboard: bool = False) -> subprocess.Popen[bytes]:
-        """Start the head, with the job API if `dashboard`."""
-        shown = ("--dashboard-host=127.0.0.1", f"--dashboard-port={_port(self.dashboard)}", f"--ray-client-server-port={free_port()}")
+    def head(self, num_cpus: int = 0, dashboard: bool = False, *options: str) -> subprocess.Popen[bytes]:
+        """Start the head, with the job API if `dashboard`; or start it again, at the same address."""
+        Path(self._directory, "ray_current_cluster").unlink(missing_ok=True)  # its nodes, of one machine, would be taken for the head
+        shown = (f"--dashboard-host={self._ip}", f"--dashboard-port={_port(self.dashboard)}", f"--ray-client-server-port={free_port()}")
         where = ("--head", f"--port={_port(self.gcs)}", f"--include-dashboard={str(dashboard).lower()}", *shown)
         # Ports that the system picks: nodes of one machine would give their workers the same ones.
         ports = ("--min-worker-port=0", "--max-worker-port=0", f"--dashboard-agent-listen-port={free_port()}")
-        size = (f"--num-cpus={num_cpus}", f"--object-store-memory={_STORE_BYTES}")
-        return self._node([*_RAY, "start", *where, *ports, *size, "--disable-usage-stats", "--node-ip-address=127.0.0.1", "--block"])
+        size = (f"--num-cpus={num_cpus}", f"--object-store-memory={_STORE_BYTES}", f"--temp-dir={self._directory}")
+        how = ("--disable-usage-stats", f"--node-ip-address={self._ip}", "--block", *options)
+        return self._node([*self._on_head, *_RAY, "start", *where, *ports, *size, *how])
 
-    def add(self, num_cpus: int = 1) -> subprocess.Popen[bytes]:
-        """Start another node."""
-        return self._node([sys.executable, str(Path(__file__).with_name("another_node.py")), self.gcs, str(num_cpus), str(_STORE_BYTES)])
+    def add(self, num_cpus: int = 1, ip: str = "127.0.0.1") -> subprocess.Popen[bytes]:
+        """Start another node; on the next machine, where there are machines."""
+        machine = self._others.pop(0) if self._machines else None
+        size = ["--cpus", str(num_cpus), "--object-store-bytes", str(_STORE_BYTES)]
+        prefix, ip = (machine.prefix, machine.address) if machine else ([], ip)
+        return self._node([*prefix, sys.executable, "-m", "bfs_platform.cluster.node", self.gcs, f"--ip={ip}", *size])
 
     def start(self, log: Path, command: list[str], **environment: str) -> subprocess.Popen[bytes]:
         """Start a program in a process group of its own."""
@@ -80,9 +93,14 @@ class Nodes:
 
     def _node(self, command: list[str]) -> subprocess.Popen[bytes]:
         log = self._scratch / f"node{len(self._processes)}.log"
-        process = self.start(log, command)
-        until(lambda: b"Ray runtime started" in log.read_bytes(), log, process)
-        return process
+        for _ in range(_TRIES):
+            process = self.start(log, command)
+            while process.poll() is None:
+                if b"Ray runtime started" in log.read_bytes():
+                    return process
+                time.sleep(0.1)
+            self.kill(process)
+        raise AssertionError(log.read_text(errors="replace")[-4000:])
 
 
 def until(condition: Callable[[], object], log: Path, process: subprocess.Popen[Any], limit_s: float = 300.0) -> None:

@@ -8,12 +8,30 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 _ZYGOTE = Path(__file__).with_name("zygote.py")
+
+# A worker dies in its step {step}, after the backward pass of its first micro-batch has begun to fill gradients. It waits until
+# the checkpoint before is on disk: how far back a death throws a run is not what these tests ask.
+DIE_IN_STEP = """
+import os, signal, time
+from pathlib import Path
+from bfs_platform.train import loop
+from bfs_platform.train.state import checkpoints
+original = loop.stop_unless_finite
+every = order["config"]["spec"]["checkpoint"]["every_steps"]
+before = checkpoints.path_of(Path(order["config"]["output"]), {step} // every * every)
+def dying(loss, ids, step):
+    original(loss, ids, step)
+    if step == {step} and order["rank"] == order["world_size"] - 1:
+        while not (before / "manifest.json").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGKILL)
+loop.stop_unless_finite = dying
+"""
 
 
 class WorkerFailed(RuntimeError):
@@ -35,12 +53,11 @@ class Group:
 
 
 class Ranks:
-    """Starts groups of training workers. One warm process, with `variables` in its environment, serves all tests of a session."""
+    """Starts groups of training workers. One warm process serves all tests of a session."""
 
-    def __init__(self, scratch: Path, variables: Mapping[str, str] | None = None) -> None:
+    def __init__(self, scratch: Path) -> None:
         self.scratch = scratch
         environment = os.environ | {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "PYTHONWARNINGS": "ignore", "GLOO_SOCKET_IFNAME": "lo"}
-        environment |= variables or {}
         self._zygote = subprocess.Popen(
             [sys.executable, str(_ZYGOTE)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True
         )

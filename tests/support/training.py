@@ -10,14 +10,14 @@ import torch
 from safetensors.torch import load_file
 
 from bfs_model import integrity
-from bfs_model.boxes import Box
-from bfs_model.compositing import composite_u8, pad_rgb
-from bfs_model.tiny import TEST, random_bundle
+from bfs_model.picture.boxes import Box
+from bfs_model.picture.compositing import composite_u8, pad_rgb
+from bfs_model.tiny.components import TEST, random_bundle
 from bfs_platform.config import resolve
-from bfs_platform.data.encode import Encoder
-from bfs_platform.data.shard_file import pixel_table, shard_name, write_shard
+from bfs_platform.data.execute.encode import Encoder
+from bfs_platform.data.shard.file import pixel_table, shard_name, write_shard
 from bfs_platform.data.spec import EncodeSpec
-from bfs_platform.data.stages.compose import Sample
+from bfs_platform.data.stage.compose import Sample
 from bfs_platform.train.spec import TrainSpec
 
 NUM_RECORDS = 11
@@ -79,6 +79,16 @@ def difference(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> fl
     largest = max(float((one[k].double() - two[k].double()).abs().max()) for k in one)
     assert largest > 0 or all(torch.equal(one[k], two[k]) for k in one)
     return largest
+
+
+def distance(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> float:
+    """The root mean square difference of two sets of weights, trained in float32 with sums in different orders.
+
+    AdamW gives an almost vanishing gradient the full rate: on some processor single weights lie a rate apart, all do not.
+    """
+    assert one.keys() == two.keys()
+    squared = torch.cat([(one[k].double() - two[k].double()).square().flatten() for k in one])
+    return float(squared.mean().sqrt())
 
 
 def losses_of(output: Path) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ def work(order: dict[str, Any]) -> None:
     """One rank of a training run."""
     import torch.distributed as dist
 
-    from bfs_platform.train.worker import run_worker
+    from bfs_platform.train.launch.worker import run_worker
 
     place = {"RANK": order["rank"], "LOCAL_RANK": order["rank"], "WORLD_SIZE": order["world_size"], "LOCAL_WORLD_SIZE": order["world_size"]}
     os.environ.update({name: str(value) for name, value in place.items()})
@@ -59,11 +59,17 @@ def warm() -> None:
     import torch
 
     torch.set_num_threads(1)
-    for name in ("safetensors.torch", "bfs_platform.data.shards", "bfs_platform.train.probes", "bfs_platform.train.worker"):
+    for name in (
+        "safetensors.torch",
+        "bfs_platform.data.shard.reading",
+        "bfs_platform.train.sample.probes",
+        "bfs_platform.train.launch.worker",
+    ):
         importlib.import_module(name)
     from bfs_model import BFSPipeline
-    from bfs_platform.train import engine, loop
-    from bfs_platform.train.networks import autoencoders, backbone, compositor, rgba_vae, sharing
+    from bfs_platform.train import loop
+    from bfs_platform.train.network import autoencoders, backbone, compositor, rgba_vae, sharing
+    from bfs_platform.train.state import engine
 
     engine._deepspeed()
     assert BFSPipeline and loop and autoencoders and backbone and compositor and rgba_vae and sharing

@@ -1,154 +1,101 @@
-"""A caller of `POST /v1/layers`: one blocking request, and a job to ask after where the service answers before it is done."""
+"""Between commands and a service elsewhere: its steps shown, its errors those of commands, its results written as theirs."""
 
-import os
-import time
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urljoin, urlsplit
-
-from PIL import Image
 
 from bfs_model.errors import BadInput
-from bfs_platform.cli.shell import Failure, say
+from bfs_model.files import write_whole
+from bfs_platform.cli.results import PARTS, part_paths
+from bfs_platform.console.progress import progress
+from bfs_platform.console.screen import say
+from bfs_platform.jobs import Failure
 
 if TYPE_CHECKING:
-    from httpx2 import Client, Response
+    from bfs_model.document.layers import LayerStack
+    from bfs_platform.client import BFSClient
+    from bfs_platform.client.events import Event
+    from bfs_platform.client.views import JobResult
 
-MEDIA_TYPES = {
-    ".png": "image/png",
-    ".psd": "image/vnd.adobe.photoshop",
-    ".ora": "image/openraster",
-    ".zip": "application/zip",
-}
-_WAIT_S = 300
-_POLL_S = 1.0
-_PASSING, _PATIENCE = (408, 429, 502, 503, 504), 30
-_EXAMPLE = "for example http://127.0.0.1:8000"
+PATIENCE_S = 30.0
 
 
-@dataclass(frozen=True)
-class Reply:
-    """A drawn layer, as the bytes of a file, and what the service says about it."""
+@contextlib.contextmanager
+def asking(url: str) -> Iterator["BFSClient"]:
+    """A client of the service at `url`. Raises `BadInput` for what it refuses, `Failure` for what it cannot do now."""
+    from bfs_platform.client import BFSClient, ServiceError
 
-    content: bytes
-    suffix: str
-    seed: int | None
-    model: str | None
+    said = ""
 
-    def flattened_over(self, background: Path) -> Image.Image:
-        """The flat picture: the layer over `background`, or the document's own layers."""
-        from bfs_model import documents
-        from bfs_model.compositing import composite_u8
-        from bfs_model.images import read_image
+    def on_wait(reason: str) -> None:
+        nonlocal said
+        if reason != said:
+            said = reason
+            say(f"{reason}; trying again for {PATIENCE_S:g} s")
 
-        if self.suffix != ".png":
-            return documents.decode(self.content).flatten()
-        layer = read_image(self.content, key="layer").rgba()
-        return Image.fromarray(composite_u8(layer, read_image(background, key="background").over_white()))
-
-
-def request_layer(url: str, background: Path, fields: dict[str, Any], suffix: str, reference: bytes | None = None) -> Reply:
-    """Ask the service at `url` for one layer as a file with this suffix. `reference`: a picture of the object, as PNG.
-
-    Raises: `BadInput` for what the service refuses, `Failure` when it cannot be reached, is busy or fails.
-    """
-    import httpx2
-
-    base = _checked(url)
-    key = os.environ.get("BFS_API_KEY")
-    if key is not None and not key.isascii():
-        raise BadInput("BFS_API_KEY", "<hidden>", "holds other characters than ASCII", "copy the key anew")
-    headers = {"Accept": MEDIA_TYPES[suffix]} | ({"Authorization": f"Bearer {key}"} if key else {})
-    # The read timeout outlasts the longest wait that the service grants; redirects are not followed.
-    timeout = httpx2.Timeout(10.0, read=_WAIT_S + 30.0, write=120.0)
-    files = {"background": (background.name, background.expanduser().read_bytes())}
-    if reference is not None:
-        files["reference"] = ("reference.png", reference)
-    data = {name: str(value) for name, value in fields.items()}
     try:
-        with httpx2.Client(base_url=base, headers=headers, timeout=timeout) as client:
-            say(f"asking {base} ...")
-            answer = client.post("/v1/layers", files=files, data=data, headers={"Prefer": f"wait={_WAIT_S}"})
-            if answer.status_code == 202:
-                answer = _wait_for(client, answer)
-    except httpx2.InvalidURL as error:
-        raise BadInput("url", url, f"is not an http address ({error})", _EXAMPLE) from None
-    except httpx2.HTTPError as error:
-        raise Failure(f"url={base} cannot be reached or broke off ({_reason(error)}); is the service running there?") from None
-    _raise_for(answer, base)
-    kind = answer.headers.get("Content-Type", "").partition(";")[0].strip()
-    if kind != MEDIA_TYPES[suffix]:
-        raise Failure(f"url={base} answered with {kind or 'nothing'} instead of {MEDIA_TYPES[suffix]}; it may not be a BFS service")
-    seed, model = answer.headers.get("X-BFS-Seed", ""), answer.headers.get("X-BFS-Model")
-    return Reply(answer.content, suffix, int(seed) if seed.isdigit() else None, None if model is None else unquote(model))
+        with BFSClient(url, patience_s=PATIENCE_S, on_wait=on_wait) as client:
+            say(f"asking {url} ...")
+            yield client
+    except ServiceError as error:
+        raise Failure(str(error)) from None
 
 
-def _wait_for(client: "Client", accepted: "Response") -> "Response":
-    """Ask after a job until it is finished; cancel it when interrupted."""
-    job = urljoin(str(accepted.url), accepted.headers.get("Location", ""))
-    if urlsplit(job).netloc != urlsplit(str(accepted.url)).netloc:
-        raise Failure(f"url={accepted.url} sent us to another place, {job}")  # our key is not theirs
-    patience = _PATIENCE
-    try:
-        while True:
-            view = client.get(job, headers={"Accept": "application/json"})
-            if view.status_code in _PASSING and patience:
-                patience -= 1  # the job goes on behind an edge that is busy or starts again
-            elif view.status_code != 200:
-                return view
-            else:
-                state = _json(view) or {}
-                if state.get("finished_at"):
-                    return client.get(f"{job}/result")
-                patience = _PATIENCE
-                say(f"the service answers later: {state.get('status')}")
-            time.sleep(_POLL_S)
-    except KeyboardInterrupt:
-        client.delete(job)
-        raise
+@contextlib.contextmanager
+def steps_shown(what: str) -> Iterator[Callable[["Event"], None]]:
+    """Show how far a job has come: its place in the queue, then its steps. Yields what a client calls with each event."""
+    with progress(what, None, "steps") as shown:
+
+        def on_event(event: "Event") -> None:
+            if event.name == "queued":
+                position = event.data.get("position")
+                shown.note = f"{position} jobs in front" if position else ""
+                shown.changed()
+            elif event.name == "progress":
+                shown(event.data["step"], event.data["steps"])
+
+        yield on_event
 
 
-def _raise_for(answer: "Response", url: str) -> None:
-    status = answer.status_code
-    if status == 200:
-        return
-    problem = _problem(answer)
-    if problem is None or status >= 500 or status in (408, 429):
-        detail = (problem or {}).get("detail") or f"answered {status} {answer.reason_phrase}; it may not be a BFS service"
-        raise Failure(f"url={url} {detail}")
-    for entry in problem.get("errors") or []:
-        if {"key", "value", "rule", "remedy"} <= set(entry):
-            raise BadInput(entry["key"], entry["value"], entry["rule"], entry["remedy"])
-    raise BadInput("url", url, f"refused the request with status {status}", str(problem.get("detail") or problem.get("title")).rstrip("."))
+def check_steps(steps: int | None) -> None:
+    """Raises `BadInput` for more steps than a service takes."""
+    from bfs_platform.client.fields import MAX_STEPS
+
+    if steps is not None and steps > MAX_STEPS:
+        raise BadInput("--steps", steps, f"is more than the {MAX_STEPS} that a service takes", "ask for fewer, or draw here without --url")
 
 
-def _problem(answer: "Response") -> dict[str, Any] | None:
-    """The problem document of a refusal, if it is one."""
-    if not answer.headers.get("Content-Type", "").startswith("application/problem+json"):
-        return None
-    return _json(answer)
+def write_made(client: "BFSClient", made: "JobResult", output: Path, composite: Path | None, split: bool) -> dict[str, Any]:
+    """Write the layer of a job, its parts and its composite. Returns the part of the summary that says how it was made."""
+    alone = output.suffix.lower() == ".png"  # one picture holds one layer
+    write_whole(output, made.png() if alone else client.file(made.id, output.suffix.lower()[1:]))
+    if split and alone:
+        for part in PARTS:
+            write_whole(part_paths(output)[part], made.png(part))
+    if composite is not None:
+        write_whole(composite, made.png("composite"), key="composite")
+    return facts(client, made) | {"seed": made.seed, "steps": made.steps if made.progress is None else made.progress.steps}
 
 
-def _json(answer: "Response") -> dict[str, Any] | None:
-    """The JSON object of an answer, if it is one."""
-    try:
-        document = answer.json()
-    except ValueError:
-        return None
-    return document if isinstance(document, dict) else None
+def stack_of(client: "BFSClient", made: "JobResult") -> "LayerStack":
+    """The document that a job made."""
+    from bfs_model.document import file as documents
+
+    stack: LayerStack = documents.decode(client.file(made.id, "zip"), shown="document")
+    return stack
 
 
-def _checked(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        known = parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:  # brackets that are not of an IPv6 address
-        known = False
-    if not known:
-        raise BadInput("url", url, "is not an http address", _EXAMPLE)
-    return url.rstrip("/")
+def facts(client: "BFSClient", made: "JobResult") -> dict[str, Any]:
+    """What a summary says of the service's part."""
+    model = None if made.model is None else made.model.model_dump()
+    return {"url": client.url, "model": model, "warnings": made.warnings}
 
 
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+def document_bytes(path: Path) -> bytes:
+    """A document as a service reads it: .zip and .ora as they are, others as .zip. Raises `BadInput`."""
+    from bfs_model.document import file as documents
+
+    documents.read_manifest(path)  # says at once what is none, by its path
+    data = path.expanduser().read_bytes()
+    return data if data.startswith(b"PK") else documents.encode(documents.load(path), ".zip")

@@ -4,14 +4,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bfs_platform.cli import progress
 from bfs_platform.cli.reference import Shown
-from bfs_platform.cli.shell import say
+from bfs_platform.console.progress import progress
+from bfs_platform.console.screen import say
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from bfs_model.boxes import Box
+    from bfs_model.picture.boxes import Box
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ def draw(task: Task, model: str, output: Path, composite: Path | None = None) ->
     from bfs_platform.cli.results import write_composite, write_layer
 
     say(f"loading {model} ...")
-    loaded = load_model(model)
+    loaded = load_model(model, reference=task.shown.reference is not None)
     num_done = 0
-    with progress.steps("drawing" if task.finished is None else "extracting") as on_step:
+    with progress("drawing" if task.finished is None else "extracting", task.steps, "steps") as on_step:
         expected = task.steps or int(loaded.pipeline.config.default_steps)
 
         def callback(_pipe: Any, step: int, _time: Any, _tensors: dict[str, Any]) -> dict[str, Any]:
@@ -56,12 +56,14 @@ def draw(task: Task, model: str, output: Path, composite: Path | None = None) ->
         else:
             settings |= {"joint_guidance": task.joint_guidance, "refit": task.refit}
             drawn = loaded.pipeline.extract(task.finished, task.background, tuple(task.box), task.prompt, **settings)
-    made = {"model": loaded.facts, "seed": drawn.seeds[0], "steps": num_done}
+    made = {"model": loaded.facts, "seed": drawn.seeds[0], "steps": num_done, "warnings": drawn.warnings[0]}
     parameters = {"steps": num_done} | task.shown.facts() | ({"joint_guidance": task.joint_guidance} if task.joint_guidance else {})
     if task.refit:
         parameters["refit"] = True
     if task.cache != "none":
         parameters["cache"] = task.cache
+    if made["warnings"]:
+        parameters["warnings"] = made["warnings"]
     facts = {"box": task.box, "prompt": task.prompt or None, "seed": made["seed"], "model": loaded.facts, "parameters": parameters}
     write_layer(output, task.background, drawn.foregrounds[0], task.prompt, facts, task.split)
     if composite is not None:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bfs_model.boxes import Box
-from bfs_model.compositing import composite_u8
-from bfs_model.images import read_image
+from bfs_model.picture.boxes import Box
+from bfs_model.picture.compositing import composite_u8
+from bfs_model.picture.images import read_image
+from bfs_model.sampling.warnings import warnings_of
 
 DEFAULT_STEPS = 4
 
@@ -22,6 +23,7 @@ class FakeOutput:
     foregrounds: list[Image.Image] = field(default_factory=list)
     composites: list[Image.Image] = field(default_factory=list)
     seeds: list[int | None] = field(default_factory=list)
+    warnings: list[list[str]] = field(default_factory=list)
 
 
 class FakePipeline:
@@ -50,12 +52,12 @@ class FakePipeline:
                 callback_on_step_end(self, step, 0, {})
         layer = _disc(Box.of(box), picture.shape[0], picture.shape[1], seed, str(prompt))
         if reference is not None:
-            from bfs_model.reference import cut_out
+            from bfs_model.sampling.reference import cut_out
 
             covered = np.asarray(cut_out(reference, reference_mask))
             layer[layer[..., 3] == 255, :3] = covered[covered[..., 3] > 127][:, :3].mean(axis=0).round()
         drawn = Image.fromarray(composite_u8(layer, picture))
-        return FakeOutput([Image.fromarray(layer)], [drawn], [seed])
+        return FakeOutput([Image.fromarray(layer)], [drawn], [seed], [[*warnings_of(layer)]])
 
     def extract(
         self,

@@ -5,8 +5,23 @@ from typing import Annotated
 
 import typer
 
-from bfs_platform.cli import convert, data, doctor, document, export, extract, generate, recipes, registry, serve, study, train
-from bfs_platform.cli.shell import Command, Commands
+from bfs_platform.cli.command import (
+    capacity,
+    convert,
+    data,
+    doctor,
+    document,
+    export,
+    extract,
+    generate,
+    recipes,
+    registry,
+    serve,
+    stack,
+    study,
+    train,
+)
+from bfs_platform.cli.shell import FAILURE, Command, Commands
 
 app = typer.Typer(
     name="bfs",
@@ -22,9 +37,16 @@ app.command("document", cls=Command)(document.document)
 app.command("export", cls=Command)(export.export)
 app.command("convert", cls=Command)(convert.convert)
 app.command("serve", cls=Command, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve.serve)
+app.command("up", cls=Command)(stack.up)
+app.command("down", cls=Command)(stack.down)
+app.command("status", cls=Command)(stack.status)
+app.command("capacity", cls=Command)(capacity.capacity)
+app.command("studio", cls=Command, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve.studio)
 app.command("doctor", cls=Command)(doctor.doctor)
 app.command("recipes", cls=Command)(recipes.recipes)
 app.command("show", cls=Command)(recipes.show)
+app.command("rehearse", cls=Command)(train.rehearse)
+app.command("tables", cls=Command)(study.tables)
 app.command("promote", cls=Command)(registry.promote)
 app.command("rollback", cls=Command)(registry.rollback)
 app.add_typer(data.app, name="data")
@@ -49,7 +71,14 @@ def _options(
 
 def main() -> None:
     """The console script `bfs`. Exit codes: 0, 1 failure, 2 bad input, 130 interrupted."""
+    from bfs_platform.console.log_file import show_fault
     from bfs_platform.jobs import name_accelerator
+    from bfs_platform.proxies import spare_loopback
 
     name_accelerator()
-    sys.exit(app())
+    spare_loopback()
+    try:
+        sys.exit(app())
+    except Exception as error:
+        show_fault(error)
+        sys.exit(FAILURE)

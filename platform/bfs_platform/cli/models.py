@@ -1,6 +1,9 @@
 """From the name of a model to something that draws layers."""
 
-from collections.abc import Callable
+import gc
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +22,7 @@ class Drawn(Protocol):
     foregrounds: list[Image.Image]
     composites: list[Image.Image]
     seeds: list[int | None]
+    warnings: list[list[str]]
 
 
 class Pipeline(Protocol):
@@ -51,8 +55,11 @@ class LoadedModel:
     facts: dict[str, Any]
 
 
-def load_model(name: str) -> LoadedModel:
-    """Load `tiny`, a folder, `models:/NAME@ALIAS`, or `fake` (a drawn disc, for trying out scripts). Raises `BadInput`."""
+def load_model(name: str, reference: bool = True) -> LoadedModel:
+    """Load `tiny`, a folder, `models:/NAME@ALIAS`, or `fake` (a drawn disc, for trying out scripts). Raises `BadInput`.
+
+    Without `reference` the encoder for reference pictures stays on the disk.
+    """
     if name == FAKE:
         from bfs_platform.cli.fake import FakePipeline
 
@@ -64,16 +71,41 @@ def load_model(name: str) -> LoadedModel:
 
         facts["version"] = pin(name)
         path = resolve(facts["version"])
-    from bfs_model.bundle import content_hash
+    from bfs_model.weight.bundle import content_hash
 
     facts["content_hash"] = content_hash(path)  # says at once if there is no such model, before torch is imported
-    from bfs_model import BFSPipeline
-    from bfs_model.memory import to_accelerator
+    with _starting():
+        return LoadedModel(_pipeline(path, reference), facts)
 
-    pipeline = to_accelerator(BFSPipeline.from_pretrained(path))
+
+def _pipeline(path: str | Path, reference: bool) -> Any:
+    import torch
+
+    from bfs_model import BFSPipeline
+    from bfs_model.sampling.reference import PARTS
+    from bfs_model.weight import bundle, small_bundle
+    from bfs_model.weight.memory import to_accelerator
+
+    if small_bundle.is_small(bundle.read(bundle.locate(path))):
+        torch.set_num_threads(1)
+    left_out: dict[str, Any] = {} if reference else dict.fromkeys(PARTS)
+    pipeline = to_accelerator(BFSPipeline.from_pretrained(path, **left_out))
     pipeline.set_progress_bar_config(disable=True)  # the commands show their own
     if pipeline.transformer.num_parameters() < _SMALL:
-        import torch
-
         torch.set_num_threads(1)
-    return LoadedModel(pipeline, facts)
+    return pipeline
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    """What is imported and loaded here stays until the end: nobody looks through it for garbage, now or at exit."""
+    from bfs_platform.cli import deferred
+
+    if "torch" not in sys.modules:
+        deferred.install()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()

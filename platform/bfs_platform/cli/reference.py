@@ -29,8 +29,8 @@ class Shown:
 
     def check(self, prompt: str, url: str | None) -> None:
         """Raises `BadInput` when there is neither prompt nor reference, or what the way over a service cannot take."""
+        from bfs_model.document.layer import encodable
         from bfs_model.errors import BadInput
-        from bfs_model.layers import encodable
 
         if prompt != encodable(prompt):
             raise BadInput("prompt", ascii(prompt), "holds bytes that are not UTF-8", "write it in UTF-8")
@@ -61,7 +61,7 @@ class Shown:
         """The reference for a service: one picture, its mask as alpha."""
         if self.reference is None:
             return None
-        from bfs_model.images import png_bytes
-        from bfs_model.reference import cut_out
+        from bfs_model.picture.images import png_bytes
+        from bfs_model.sampling.reference import cut_out
 
         return png_bytes(cut_out(self.reference, self.mask))

@@ -1,15 +1,17 @@
 """Where results go: checked before any work is done, written whole or not at all."""
 
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from PIL import Image
 
-from bfs_model.boxes import Box
 from bfs_model.errors import BadInput
 from bfs_model.files import writable, write_whole
+from bfs_model.picture.boxes import Box
+from bfs_platform.console.screen import say
 
-PARTS = ("object", "effects")
+PARTS: tuple[Literal["object", "effects"], ...] = ("object", "effects")
 LAYER_SUFFIXES = (".png", ".psd", ".ora", ".zip")
 
 
@@ -22,6 +24,9 @@ def check_outputs(output: Path, composite: Path | None, *inputs: Path, split: bo
     """Refuse paths that cannot be written, have an unknown suffix, or would overwrite each other or an input."""
     _suffix(output, "output", LAYER_SUFFIXES)
     writable(output, key="output")
+    if output.suffix.lower() == ".psd" and find_spec("psd_tools") is None:
+        remedy = "pip install 'bfs[documents]', or choose .ora or .zip"
+        raise BadInput("output", output, "needs psd-tools, which plain bfs does without", remedy)
     if composite is not None:
         _suffix(composite, "composite", (".png",))
         if composite.resolve() == output.resolve():
@@ -42,10 +47,11 @@ def write_layer(
 ) -> None:
     """Write a layer: alone on the full canvas as .png, or over its background as a layered document.
 
-    Args: `facts` are fields of `bfs_model.layers.Layer`: box, prompt, seed, model, parameters. `split`: object and effects
+    Args: `facts` are fields of `bfs_model.document.layer.Layer`: box, prompt, seed, model, parameters. `split`: object and effects
     as two layers in a group; beside a .png, which is the whole layer all the same, as two more files.
     """
-    from bfs_model import LayerStack, documents
+    from bfs_model import LayerStack
+    from bfs_model.document import file as documents
 
     stack = LayerStack.new(background)
     layer = stack.add(foreground, name=name or None, **facts)
@@ -59,33 +65,29 @@ def write_layer(
     stack.save(output)
 
 
-def write_parts(output: Path, layer_png: bytes, facts: dict[str, Any]) -> None:
-    """Write object and effects of a layer that came as a picture beside it; `facts` as for `write_layer`."""
-    from bfs_model import LayerStack
-    from bfs_model.images import read_image
-
-    picture = read_image(layer_png, key="layer")
-    stack = LayerStack(picture.width, picture.height)
-    _save_parts(stack, stack.add(picture.pil(), **facts).id, output)
-
-
 def _save_parts(stack: Any, layer_id: str, output: Path) -> None:
-    from bfs_model import documents
+    from bfs_model.document import file as documents
 
     for part in stack.split_effects(layer_id):
         documents.save_layer(stack, part, part_paths(output)[part.part])
 
 
+def say_warnings(warnings: list[str]) -> None:
+    """What to know before using a result, on stderr."""
+    for warning in warnings:
+        say(f"warning: {warning}")
+
+
 def write_composite(path: Path, picture: Image.Image) -> None:
     """Write the flat picture as .png."""
-    from bfs_model.images import png_bytes
+    from bfs_model.picture.images import png_bytes
 
     write_whole(path, png_bytes(picture.convert("RGB")), key="composite")
 
 
 def summary_text(summary: dict[str, Any]) -> str:
-    """`key  value` lines for reading; values that are absent are left out."""
-    shown = {key: value for key, value in summary.items() if value is not None}
+    """`key  value` lines for reading; values that are absent are left out, and warnings, which are said."""
+    shown = {key: value for key, value in summary.items() if value is not None and value != [] and key != "warnings"}
     return "\n".join(f"{key:<10} {_plain(value)}" for key, value in shown.items())
 
 

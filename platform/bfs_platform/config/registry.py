@@ -1,4 +1,4 @@
-"""Names of recipes. Every module in `bfs_platform.config.recipes` is imported on the first look-up, none before."""
+"""Names of recipes. Every module in `bfs_platform.recipe` is imported on the first look-up, none before."""
 
 import difflib
 import importlib
@@ -64,6 +64,6 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 @cache
 def _import_all() -> None:
-    package = importlib.import_module("bfs_platform.config.recipes")
+    package = importlib.import_module("bfs_platform.recipe")
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")

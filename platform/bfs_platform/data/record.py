@@ -29,7 +29,10 @@ class Reason(StrEnum):
     NO_BACKGROUND = "no_background"
     NO_EFFECT_MASK = "no_effect_mask"
     MATTING_FAILED = "matting_failed"
+    LAYER_MISFIT = "layer_misfit"
     LOW_SCORE = "low_score"
+    LOW_QUALITY = "low_quality"
+    HELD_OUT = "held_out"
     DUPLICATE = "duplicate"
 
 
@@ -48,8 +51,8 @@ class Reject(Exception):
 class Part:
     """Where one picture's bytes lie: a file below the source's root, or a piece of a container.
 
-    `container` is "file"; "tar" (`offset` and `size` in the archive, compressed or not); "parquet" (`row` and `column`); or "mulan"
-    (`row` is the instance, `column` the role and the picture).
+    `container` is "file"; "tar" (`offset` and `size` in the archive, compressed or not); "parquet" (`row` and `column`); "mulan"
+    (`row` is the instance, `column` the role and the picture); or "document" (`row` is the layer, `column` the role).
     `sha256` is known when the source came with a manifest, and is then checked on reading.
     """
 
@@ -73,7 +76,8 @@ class Row:
 
     `parts` are named composite, background, object_mask, effect_mask, foreground or shadow_free. `problem` is set when the listing
     itself is faulty there: such a row becomes a reject. `same_aspect` allows parts of other sizes than the composite's, as long
-    as they show the same frame.
+    as they show the same frame. `mirrored` turns left into right in all of them, and in the box. `whole_layer`: the foreground shows
+    the object with its effects and lies over the background as it is; nothing is cut out, and no shadow is added.
     """
 
     id: str
@@ -83,6 +87,8 @@ class Row:
     box: tuple[int, int, int, int] | None = None
     problem: str | None = None
     same_aspect: bool = False
+    mirrored: bool = False
+    whole_layer: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON, without what is not set."""
@@ -103,7 +109,7 @@ class Row:
 class Record:
     """One record with its pictures, all of one size. uint8: images [H, W, 3], masks [H, W], RGBA [H, W, 4].
 
-    `mask_is_box` says that `object_mask` is only the inside of a box so far.
+    `mask_is_box` says that `object_mask` is only the inside of a box so far; `whole_layer` that `foreground` holds the effects too.
     """
 
     id: str
@@ -115,6 +121,7 @@ class Record:
     foreground: np.ndarray | None = None
     shadow_free: np.ndarray | None = None
     mask_is_box: bool = False
+    whole_layer: bool = False
 
 
 def seed_of(*key: object) -> int:

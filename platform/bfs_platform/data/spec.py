@@ -5,7 +5,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from bfs_platform.config import Spec
+from bfs_platform.config.functions import FunctionName
 
+KIND = "dataset"  # of manifests
+MEASURES = ("sharpness", "contrast", "exposure")
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Bucket = tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]]
 
@@ -90,6 +93,35 @@ class ShadowSpec(Spec):
     reflection_chance: Fraction = 0.15
 
 
+class LayersSpec(Spec):
+    """Layers that a source gives whole, with their effects. `max_error`: how far, in levels of 255, they may be from its composite,
+    laid over its background and measured where either shows anything. JPEG and scaling stay below 4."""
+
+    max_error: Annotated[float, Field(ge=0)] = 8.0
+
+
+class BoundSpec(Spec):
+    """What of a measure is too little: below `min`, or in the lowest share `worst` of the whole set."""
+
+    min: float | None = None
+    worst: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class CurationSpec(Spec):
+    """What is left out when the whole set is there; `bfs data show` says how the measures lie. Near-copies are those of
+    `checks.duplicate_bits`, with the object in the same box, or with `box_overlap` of both boxes in common.
+
+    `apart_from`: sets whose pictures must not occur, such as those that evaluate; hashes at most `apart_bits` away count as the same.
+    """
+
+    box_overlap: Fraction = 1.0
+    apart_from: tuple[str, ...] = ()
+    apart_bits: Annotated[int, Field(ge=0, le=7)] = 3
+    sharpness: BoundSpec = BoundSpec()
+    contrast: BoundSpec = BoundSpec()
+    exposure: BoundSpec = BoundSpec()
+
+
 class EncodeSpec(Spec):
     """Latents and text embeddings, computed once, here. `batch_size` images at a time, of one resolution bucket."""
 
@@ -107,7 +139,7 @@ class DecoderSpec(Spec):
     memory_bytes: Annotated[int, Field(ge=2**26)] = 2**31
     cpu_s: Annotated[float, Field(gt=0)] = 20.0
     wall_s: Annotated[float, Field(gt=0)] = 300.0
-    function: str = "bfs_model.images:read_image"
+    function: FunctionName = "bfs_model.picture.images:read_image"
 
 
 class PoolSpec(Spec):
@@ -144,11 +176,14 @@ class ExecutionSpec(Spec):
 
 # Parts that recipes did not have at first. Left at their defaults they change nothing, so they do not take part in what a
 # dataset is known by: one that was built before them is still the same.
-_LATER = ("mask", "caption", "filter", "models")
+_LATER = ("mask", "caption", "filter", "models", "mirror", "layers", "curation")
 
 
 class DataSpec(Spec):
-    """A training set: stage 1 {F̂, B, M̂, Ĉ} with simulated shadows, or stage 2 {C, B, M, S} as photographed."""
+    """A training set: stage 1 {F̂, B, M̂, Ĉ} with simulated shadows, or stage 2 {C, B, M, S} as photographed.
+
+    `mirror`: each record also as its mirror image, for captions that name no left and right.
+    """
 
     stage: Literal[1, 2]
     seed: int = 7
@@ -158,6 +193,7 @@ class DataSpec(Spec):
     default_caption: str = ""
     records_per_shard: Annotated[int, Field(ge=1)] = 32
     max_records: Annotated[int, Field(ge=1)] | None = None
+    mirror: bool = False
     max_reject_rate: Fraction = 0.05
     checks: CheckSpec = CheckSpec()
     mask: MaskSpec = MaskSpec()
@@ -167,6 +203,8 @@ class DataSpec(Spec):
     filter: FilterSpec = FilterSpec()
     models: ModelsSpec = ModelsSpec()
     shadow: ShadowSpec = ShadowSpec()
+    layers: LayersSpec = LayersSpec()
+    curation: CurationSpec = CurationSpec()
     encode: EncodeSpec = EncodeSpec()
     execution: ExecutionSpec = ExecutionSpec()
 
@@ -177,6 +215,12 @@ class DataSpec(Spec):
             raise ValueError("has a side that is not a multiple of 8; round it")
         return self
 
+    @model_validator(mode="after")
+    def _copies_can_be_found(self) -> "DataSpec":
+        if self.curation.box_overlap < 1 and (self.checks.duplicate_bits or 0) > 7:
+            raise ValueError("checks.duplicate_bits is more than 7, which cannot be looked for with curation.box_overlap below 1")
+        return self
+
     def identity(self) -> dict[str, Any]:
         """The resolved specification without `execution`: what belongs into the manifest, and loads as a recipe again."""
         resolved = self.resolved()
@@ -184,8 +228,8 @@ class DataSpec(Spec):
         return resolved
 
     def content(self) -> dict[str, Any]:
-        """What decides the bytes of a shard. A tolerance for rejects, or where to stop, does not."""
-        ignored = {"execution", "max_reject_rate", "max_records"}
+        """What decides the bytes of a shard as it is collected. A tolerance for rejects, where to stop, what is left out later do not."""
+        ignored = {"execution", "max_reject_rate", "max_records", "curation"}
         return {key: value for key, value in self.model_dump(mode="json").items() if key not in ignored and not self._is_later(key)}
 
     def _is_later(self, key: str) -> bool:

@@ -3,22 +3,23 @@
 import hashlib
 import json
 import math
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from bfs_model.boxes import Box, bounding_box
 from bfs_model.errors import BadInput
-from bfs_platform.data.read import read_part
-from bfs_platform.data.record import Reason, Reject, Row, digest_of, seed_of
-from bfs_platform.data.sources.base import open_source
-from bfs_platform.data.sources.rorem import META, read_meta
-from bfs_platform.data.stages.decode import decode
-from bfs_platform.data.stages.fit import resized
+from bfs_model.picture.boxes import Box, bounding_box
+from bfs_model.picture.images import read_image
+from bfs_platform.console.screen import say
+from bfs_platform.data.record import Part, Reason, Reject, Row, digest_of, seed_of
+from bfs_platform.data.source.base import open_source
+from bfs_platform.data.source.read import read_part
+from bfs_platform.data.source.rorem import META, read_meta
+from bfs_platform.data.stage.decode import decode
+from bfs_platform.data.stage.fit import resized
 
 LIST_FORMAT = "bfs-evaluation-list/1"
 SHIPPED_LISTS = Path(__file__).parent / "lists"
@@ -26,26 +27,37 @@ SHIPPED_LISTS = Path(__file__).parent / "lists"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One record of the list. `box` is None where it follows from the object's mask; `groups` are values to group by."""
+    """One record of the list. `box` is None where it follows from the object's mask; `groups` are values to group by; `edits` say what
+    the edited scene looks like (`picture`), and how the layer changes (`tabletop.edits`)."""
 
     row: Row
     box: tuple[int, int, int, int] | None = None
     groups: dict[str, str] = field(default_factory=dict)
+    edits: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def frozen(self) -> dict[str, Any]:
         """What is frozen of it: id, prompt, box and the sha256 of every picture (None where it cannot be read)."""
         hashes = {role: part.sha256 for role, part in sorted(self.row.parts.items())}
-        return {"id": self.row.id, "caption": self.row.caption, "box": self.box, "sha256": hashes}
+        known = {"id": self.row.id, "caption": self.row.caption, "box": self.box, "sha256": hashes}
+        return known | ({"edits": self.edits} if self.edits else {})
 
     def to_json(self) -> str:
         """As text, for the journey to a worker."""
-        return json.dumps({"row": self.row.to_json(), "box": self.box, "groups": self.groups})
+        return json.dumps({"row": self.row.to_json(), "box": self.box, "groups": self.groups, "edits": self.edits})
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """The inverse of `to_json`."""
         value = json.loads(text)
-        return cls(Row.from_json(value["row"]), tuple(value["box"]) if value["box"] else None, value["groups"])
+        return cls(Row.from_json(value["row"]), tuple(value["box"]) if value["box"] else None, value["groups"], value["edits"])
+
+
+@dataclass(frozen=True, slots=True)
+class EditTruth:
+    """What an edited scene looks like, uint8 [H, W, 3], and the same as a change of the layer (`tabletop.edits.Edit.facts`)."""
+
+    picture: np.ndarray
+    change: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +71,7 @@ class Sample:
     truth: np.ndarray
     object_mask: np.ndarray
     effect: np.ndarray | None
+    edits: Mapping[str, EditTruth] = field(default_factory=dict)
 
     def seed(self, seed: int) -> int:
         """The noise seed of this record: it depends on the evaluation's seed and on the id alone."""
@@ -80,13 +93,14 @@ def list_entries(
     """
     source = open_source("rorem", root)
     entries = []
-    listed = list(zip(read_meta(source.root / META), source.rows(), strict=True))
+    # Entries that are no pictures of people, such as `._a.png`, are none of the list.
+    listed = [(meta, row) for meta, row in zip(read_meta(source.root / META), source.listed(), strict=True) if isinstance(row, Row)]
     if num_records is not None:
         listed = sorted(listed, key=lambda pair: seed_of("evaluation list", seed, pair[1].id))[:num_records]
     for meta, row in listed[:limit]:
         known = meta if isinstance(meta, dict) else {}
         groups = {key: str(known[key]) for key in group_by if key in known}
-        entries.append(Entry(_hashed(row, root), _box_of(known.get("box")), groups))
+        entries.append(Entry(_hashed(row, root), _box_of(known.get("box")), groups, _edits_of(known, root)))
     repeated = len(entries) - len({entry.row.id for entry in entries})
     if repeated:
         raise BadInput("input", root, f"names {repeated} records twice", "ids must differ, since seeds depend on them")
@@ -137,7 +151,7 @@ def _rendered_alike(frozen: dict[str, Any], chosen: Sequence[Entry], source: dic
     if any(then.get(key) != now[key] for then, now in pairs for key in ("id", "caption", "box")):
         return False
     num_other = sum(then["sha256"] != now["sha256"] for then, now in pairs)
-    print(f"{num_other} of {len(pairs)} records differ from the frozen ones in bits: another processor rendered them.", file=sys.stderr)
+    say(f"{num_other} of {len(pairs)} records differ from the frozen ones in bits: another processor rendered them.")
     return True
 
 
@@ -156,7 +170,8 @@ def read_sample(entry: Entry, root: Path, max_pixels: int, short_side: int | Non
     height, width = object_mask.shape
     box = (Box.of(entry.box) if entry.box else tight).within(width, height)
     effect = None if record.effect_mask is None else record.effect_mask > 127
-    sample = Sample(record.id, record.caption, box, record.background, record.composite, object_mask, effect)
+    edits = {name: EditTruth(_picture(root, edit, max_pixels, object_mask.shape), edit) for name, edit in entry.edits.items()}
+    sample = Sample(record.id, record.caption, box, record.background, record.composite, object_mask, effect, edits)
     return sample if short_side is None else _scaled(sample, short_side)
 
 
@@ -182,6 +197,7 @@ def _scaled(sample: Sample, short_side: int) -> Sample:
         truth=resized(sample.truth, size),
         object_mask=scaled_mask,
         effect=None if sample.effect is None else mask(sample.effect),
+        edits={name: replace(edit, picture=resized(edit.picture, size)) for name, edit in sample.edits.items()},
     )
 
 
@@ -197,10 +213,28 @@ def _hashed(row: Row, root: Path) -> Row:
 
 
 def _sha256(row: Row, root: Path, role: str) -> str | None:
+    return _hash_of(root, row.parts[role])
+
+
+def _edits_of(meta: dict[str, Any], root: Path) -> dict[str, dict[str, Any]]:
+    """What a record of the tabletop world says of its edits, with the hashes of their pictures. None of other sources."""
+    edits = meta.get("edits") or {}
+    return {name: edit | {"sha256": _hash_of(root, Part(str(edit["picture"])))} for name, edit in edits.items()}
+
+
+def _hash_of(root: Path, part: Part) -> str | None:
     try:
-        return hashlib.sha256(read_part(root, row.parts[role])).hexdigest()
+        return hashlib.sha256(read_part(root, part)).hexdigest()
     except Reject:
         return None
+
+
+def _picture(root: Path, edit: dict[str, Any], max_pixels: int, size: tuple[int, ...]) -> np.ndarray:
+    """The picture of an edited scene. Raises `Reject` or `BadInput`."""
+    picture = read_image(read_part(root, Part(edit["picture"], sha256=edit["sha256"])), key="edit", max_pixels=max_pixels).rgb
+    if picture.shape[:2] != size:
+        raise Reject(Reason.SIZE_MISMATCH, f"{edit['picture']} is {picture.shape[1]}x{picture.shape[0]}, the composite {size[1]}x{size[0]}")
+    return picture
 
 
 def _box_of(value: Any) -> tuple[int, int, int, int] | None:

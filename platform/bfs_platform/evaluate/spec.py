@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from bfs_platform.config import Spec
+from bfs_platform.config.functions import FunctionName
 from bfs_platform.evaluate.learned.spec import LearnedSpec
 
 
@@ -41,7 +42,7 @@ class EvaluationSpec(Spec):
     max_pixels: int = Field(default=50_000_000, ge=1)
     actors: int = Field(default=2, ge=1)
     gpus_per_actor: float = Field(default=0.0, ge=0)
-    loader: str = "bfs_platform.evaluate.models:load_pipeline"
+    loader: FunctionName = "bfs_platform.evaluate.system.models:load_pipeline"
     experiment: str = "bfs-evaluate"
 
 
@@ -49,7 +50,7 @@ Part = Literal["full", "without_stage1", "without_stage2", "without_comp", "with
 
 
 class PartsSpec(Spec):
-    """What `bfs_platform.evaluate.parts` compares. `training` and `evaluation`: overrides (`key=value`) for all variants alike."""
+    """What `bfs_platform.evaluate.run.parts` compares. `training` and `evaluation`: overrides (`key=value`) for all variants alike."""
 
     variants: tuple[Part, ...] = ("full", "without_stage1", "without_stage2", "without_comp", "without_reg")
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (7, 8, 9)
@@ -57,3 +58,19 @@ class PartsSpec(Spec):
     stage2_steps: int = Field(default=1000, ge=1)
     training: tuple[str, ...] = ()
     evaluation: tuple[str, ...] = ("baselines=[]", "report_samples=0", "num_records=100")
+
+
+class CriticSpec(Spec):
+    """`side` in pixels of the crops that a critic sees; `margin` around the box, where shadows fall, as a share of its longer side.
+
+    Each of `seeds` is a training of its own: their spread is that of the figure.
+    """
+
+    side: Annotated[int, Field(ge=32, multiple_of=16)] = 96
+    margin: Annotated[float, Field(ge=0)] = 0.5
+    width: Annotated[int, Field(ge=8, multiple_of=8)] = 24
+    num_steps: Annotated[int, Field(ge=1)] = 400
+    batch_size: Annotated[int, Field(ge=2, multiple_of=2)] = 32
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (7, 8, 9)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bfs_model.errors import BadInput
-from bfs_platform.evaluate.results import mean_metrics, read_results
+from bfs_platform.evaluate.report.results import mean_metrics, read_results
 from bfs_platform.registry.store import CONTENT_HASH, Reference, Registry
 
 PREFIX = "eval."
@@ -32,7 +32,7 @@ def attach_evaluation(reference: Reference, evaluation_dir: Path | str, *, uri: 
     # What an earlier evaluation left goes first, and what the figures were measured on comes last: they never stand under another's.
     registry.untag(name, number, sorted(key for key in version.tags if key.startswith(PREFIX)))
     registry.tag(name, number, {f"{PREFIX}{key}": repr(float(value)) for key, value in metrics.items()})
-    facts = {NUM_SAMPLES: str(results["num_samples"]), PROTOCOL: _protocol(results), LIST_HASH: results["list"]["hash"]}
+    facts = {NUM_SAMPLES: str(results["num_samples"]), PROTOCOL: protocol_of(results), LIST_HASH: results["list"]["hash"]}
     registry.tag(name, number, facts)
     return metrics
 
@@ -48,7 +48,8 @@ def comparable(tags: dict[str, str], other: dict[str, str]) -> bool:
     return all(key in tags and tags[key] == other.get(key) for key in (LIST_HASH, PROTOCOL))
 
 
-def _protocol(results: dict[str, Any]) -> str:
+def protocol_of(results: dict[str, Any]) -> str:
+    """What names the way in which an evaluation measured."""
     spec = results["recipe"]["spec"]
     chosen = json.dumps({key: spec.get(key) for key in _PROTOCOL_KEYS}, sort_keys=True)
     return hashlib.sha256(chosen.encode()).hexdigest()

@@ -6,8 +6,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bfs_model import integrity
-from bfs_model.bundle import MODEL
 from bfs_model.errors import IntegrityError
+from bfs_model.weight.bundle import MODEL
 
 # Weights as safetensors, configurations, licences, and SentencePiece vocabularies. Nothing that Python would execute.
 ALLOWED_SUFFIXES = (".json", ".md", ".model", ".safetensors", ".txt")

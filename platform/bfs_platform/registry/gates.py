@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bfs_model.errors import IntegrityError
-from bfs_platform.evaluate.catalogue import is_worse_by
+from bfs_platform.evaluate.metric.catalogue import is_worse_by
 from bfs_platform.registry.spec import PromotionSpec, SmokeSpec
 
 Smoke = Callable[[Path, SmokeSpec], str]
@@ -71,7 +71,7 @@ def smoke_gate(model_dir: Path, spec: SmokeSpec) -> str:
     import numpy as np
     from PIL import Image
 
-    from bfs_platform.evaluate.models import load_pipeline
+    from bfs_platform.evaluate.system.models import load_pipeline
 
     side, quarter = spec.side, spec.side // 4
     ramp = np.broadcast_to(np.linspace(64, 192, side, dtype=np.uint8), (side, side))

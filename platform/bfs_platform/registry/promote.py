@@ -1,27 +1,29 @@
 """Move an alias to another version: through gates, in one line of history, the alias last."""
 
 import hashlib
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bfs_model.errors import BadInput
+from bfs_platform.evaluate.report.results import read_results
+from bfs_platform.registry.canary import CANDIDATE, end_trial, start_trial
+from bfs_platform.registry.contest import contest_gate
 from bfs_platform.registry.evaluation import attach_evaluation, comparable, metrics_of
 from bfs_platform.registry.folder import check_folder
-from bfs_platform.registry.gates import Result, Smoke, metrics_gate, run_gate, smoke_gate
-from bfs_platform.registry.records import Move, earlier, write_move
+from bfs_platform.registry.gates import GateFailed, Result, Smoke, metrics_gate, run_gate, smoke_gate
+from bfs_platform.registry.records import earlier
 from bfs_platform.registry.register import register
 from bfs_platform.registry.resolve import fetch
 from bfs_platform.registry.spec import PromotionSpec
 from bfs_platform.registry.store import CONTENT_HASH, Reference, Registry, is_reference
+from bfs_platform.registry.turn import ANY, check_expected, move
 from bfs_platform.tracking.uri import bfs_home
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-_ANY = "any"
 _LOCK_WAIT_S = 900.0
 
 
@@ -31,22 +33,25 @@ def promote(
     *,
     spec: PromotionSpec | None = None,
     evaluation: Path | str | None = None,
-    expected_previous: str | None = _ANY,
+    champion_evaluation: Path | str | None = None,
+    expected_previous: str | None = ANY,
     run_id: str | None = None,
     smoke: Smoke = smoke_gate,
     uri: str | None = None,
 ) -> dict[str, Any]:
     """Pass a candidate through the gates and, if it passes all of them, point `alias` to it.
 
-    Promoting what already carries the alias changes nothing. Gate results are written as tags of the version.
+    Promoting what already carries the alias changes nothing. Gate results are written as tags of the version. With `spec.canary`, what
+    passed becomes the candidate, and services that follow the alias try it and move the alias themselves: see `registry.canary`.
 
     Args:
         candidate: `models:/NAME/VERSION`, `models:/NAME@ALIAS`, or a model folder, which is registered first.
         alias: default that of `spec`; spec: the gates; evaluation: folder of an evaluation of the candidate.
+        champion_evaluation: that of the version at the alias, made in the same way: both are compared record by record.
         expected_previous: refuse if the alias is elsewhere by now (None: if it exists); by default any place will do.
         run_id: training run of a folder; smoke: draws the smoke sample (tests pass a fake).
     Returns: the record: `promoted` (False when a gate failed, reasons in `gates`), `changed`, `name`, `version`, `uri`,
-        `alias`, `previous`, `content_hash`, `gates`.
+        `alias` (which one moved), `previous`, `content_hash`, `gates`.
     Raises: `BadInput` for an unknown candidate or an alias that moved meanwhile; `IntegrityError` for a damaged folder.
     """
     spec = spec or PromotionSpec()
@@ -61,23 +66,30 @@ def promote(
     with _alone(registry, reference.name, alias):
         version = registry.find(reference)
         previous = registry.aliased(reference.name, alias)
-        _check_expected(reference.name, alias, previous, expected_previous)
+        check_expected(reference.name, alias, previous, expected_previous)
         if previous == reference.version and version.tags.get("gate") == "passed":
             return _record(version, alias, previous, _gates_of(version), promoted=True, changed=False)
         gates = _run_gates(registry, version, previous, spec, smoke)
+        if evaluation is not None and champion_evaluation is not None:
+            both = Path(evaluation), Path(champion_evaluation)
+            gates.append(run_gate("contest", lambda: _contest(registry, version, previous, spec, *both)))
         passed = all(gate.passed for gate in gates)
         verdicts = {f"gate.{gate.name}": gate.tag for gate in gates} | {"gate": "passed" if passed else "failed"}
         registry.tag(reference.name, str(version.version), verdicts)
+        if passed and spec.canary is not None and previous != reference.version:
+            previous, alias = start_trial(registry, version, alias, previous, spec.canary), CANDIDATE
+            return _record(version, alias, previous, gates, promoted=True, changed=previous != reference.version)
         changed = passed and previous != reference.version
         if changed:
-            _move(registry, version, alias, previous, "promote")
+            move(registry, version, alias, previous, "promote")
         return _record(version, alias, previous, gates, promoted=passed, changed=changed)
 
 
 def rollback(
-    name: str = "bfs", alias: str = "champion", to: str | None = None, *, expected_previous: str | None = _ANY, uri: str | None = None
+    name: str = "bfs", alias: str = "champion", to: str | None = None, *, expected_previous: str | None = ANY, uri: str | None = None
 ) -> dict[str, Any]:
     """Point `alias` back to the version before, or to version `to`. Its files are checked first; other gates are not run again.
+    The candidate's alias has no version before: it is taken away, and with it the trial ends.
 
     Returns: a record as `promote` does. Raises: `BadInput` when there is nothing to go back to, `IntegrityError` when the
     earlier version is damaged.
@@ -85,12 +97,16 @@ def rollback(
     registry = Registry.open(uri)
     with _alone(registry, name, alias):
         current = registry.aliased(name, alias)
-        _check_expected(name, alias, current, expected_previous)
+        check_expected(name, alias, current, expected_previous)
+        if alias == CANDIDATE and to is None and current is not None:
+            end_trial(registry, name, current)
+            ended = registry.find(Reference(name, version=current))
+            return _record(ended, alias, current, [], promoted=True, changed=True)
         version = registry.find(Reference(name, version=to or earlier(registry, name, alias)))
         gates = [Result("integrity", True, _integrity(registry, version))]
         changed = str(version.version) != current
         if changed:
-            _move(registry, version, alias, current, "rollback")
+            move(registry, version, alias, current, "rollback")
         return _record(version, alias, current, gates, promoted=True, changed=changed)
 
 
@@ -105,30 +121,25 @@ def _run_gates(registry: Registry, version: "ModelVersion", previous: str | None
     return gates
 
 
+def _contest(
+    registry: Registry, version: "ModelVersion", champion: str | None, spec: PromotionSpec, evaluation: Path, champion_evaluation: Path
+) -> str:
+    """Both evaluations are of whom they are said to be of, and the candidate loses no more than allowed."""
+    ours, theirs = read_results(evaluation), read_results(champion_evaluation)
+    if champion is None or theirs["model"].get(CONTENT_HASH) != registry.tags(version.name, champion).get(CONTENT_HASH):
+        raise GateFailed(f"{champion_evaluation} is not an evaluation of the champion")
+    return contest_gate(spec, ours, theirs)
+
+
 def _integrity(registry: Registry, version: "ModelVersion") -> str:
     folder = fetch(registry, version)
     files = check_folder(folder)["files"]
     return f"{len(files)} files, {sum(file['bytes'] for file in files)} bytes, all as listed"
 
 
-def _move(registry: Registry, version: "ModelVersion", alias: str, previous: str | None, action: str) -> None:
-    """Write the move down, then set the alias, and see that both happened with nobody in between."""
-    name, number = version.name, str(version.version)
-    _check_expected(name, alias, registry.aliased(name, alias), previous)
-    write_move(registry, name, alias, Move(action, number, previous, version.tags[CONTENT_HASH], time.time()))
-    registry.set_alias(name, alias, number)
-    _check_expected(name, alias, registry.aliased(name, alias), number)
-
-
-def _check_expected(name: str, alias: str, found: str | None, expected: str | None) -> None:
-    if expected not in (_ANY, found):
-        rule = f"is at version {found or 'none'}, not at {expected or 'none'} as expected: somebody else moved it"
-        raise BadInput("alias", f"{name}@{alias}", rule, "look at its history and decide again")
-
-
 @contextmanager
 def _alone(registry: Registry, name: str, alias: str) -> Iterator[None]:
-    """One promotion of an alias at a time on this machine; across machines, `_move` notices the other one."""
+    """One promotion of an alias at a time on this machine, gates included; across machines, `turn.move` notices the other one."""
     from filelock import FileLock, Timeout
 
     key = hashlib.sha256(f"{registry.uri}\n{name}\n{alias}".encode()).hexdigest()[:24]

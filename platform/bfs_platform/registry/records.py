@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bfs_model.errors import BadInput
-from bfs_platform.registry.store import Registry, asking
+from bfs_platform.registry.store import Registry, registry_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +28,13 @@ class Move:
 def write_move(registry: Registry, name: str, alias: str, move: Move) -> None:
     """Append a move."""
     key = f"{_prefix(alias)}{time.time_ns():020d}-{secrets.token_hex(3)}"
-    with asking(registry.uri, "model", name):
+    with registry_errors(registry.uri, "model", name):
         registry.client.set_registered_model_tag(name, key, json.dumps(asdict(move)))
 
 
 def moves(registry: Registry, name: str, alias: str) -> list[Move]:
     """All moves that took place, oldest first. Raises `BadInput` when there is no model called `name`."""
-    with asking(registry.uri, "model", name):
+    with registry_errors(registry.uri, "model", name):
         model = registry.client.get_registered_model(name)
     written = [Move(**json.loads(value)) for key, value in sorted(model.tags.items()) if key.startswith(_prefix(alias))]
     current = model.aliases.get(alias)

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bfs_model.bundle import locate
+from bfs_model.weight.bundle import locate
 from bfs_platform.registry.folder import check_folder
-from bfs_platform.registry.store import CONTENT_HASH, MODEL_ID, Reference, Registry, asking, patient
+from bfs_platform.registry.store import CONTENT_HASH, MODEL_ID, Reference, Registry, registry_errors, transfer_timeout
 from bfs_platform.tracking.uri import experiment_id
 
 _EXPERIMENT = "bfs-registry"  # for models that come from no run
@@ -26,7 +26,7 @@ def register(
     directory = locate(model_dir)
     manifest = check_folder(directory)
     registry = Registry.open(uri)
-    with asking(registry.uri, "model", name), patient():
+    with registry_errors(registry.uri, "model", name), transfer_timeout():
         existing = _version_of(registry, name, manifest[CONTENT_HASH])
         return existing or _create(registry, directory, manifest, name, run_id, dict(tags or {}))
 

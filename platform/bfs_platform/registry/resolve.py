@@ -8,10 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bfs_model import integrity
-from bfs_model.bundle import locate
 from bfs_model.errors import IntegrityError
+from bfs_model.weight.bundle import content_hash as content_hash_of
+from bfs_model.weight.bundle import locate
+from bfs_platform.registry.absent import check_known, explaining
 from bfs_platform.registry.folder import check_file, check_folder, check_listing
-from bfs_platform.registry.store import CONTENT_HASH, MODEL_ID, Reference, Registry, Unreachable, asking, is_reference, patient
+from bfs_platform.registry.store import (
+    CONTENT_HASH,
+    MODEL_ID,
+    Reference,
+    Registry,
+    Unreachable,
+    is_reference,
+    registry_errors,
+    transfer_timeout,
+)
 from bfs_platform.tracking.uri import bfs_home, tracking_uri
 
 if TYPE_CHECKING:
@@ -33,6 +44,7 @@ def resolve(uri: str | Path, *, registry_uri: str | None = None) -> Path:
         return locate(uri)
     reference = Reference.parse(str(uri))
     index = _Index(registry_uri or tracking_uri(), reference.name)
+    check_known(registry_uri or tracking_uri(), reference)
     try:
         registry = Registry.open(registry_uri)
         version = registry.find(reference)
@@ -49,6 +61,30 @@ def pin(uri: str | Path, *, registry_uri: str | None = None) -> str:
     if reference.version:
         return str(reference)
     return f"models:/{reference.name}/{Registry.open(registry_uri).find(reference).version}"
+
+
+def located(uri: str, *, registry_uri: str | None = None) -> tuple[str, str]:
+    """`pin` of a reference to the registry, and the content hash of that version, which lies in the cache then.
+
+    For who asks again and again: a version whose files this process has checked is believed for as long as the registry says the same
+    hash of it. Raises as `resolve` does.
+    """
+    reference = Reference.parse(uri)
+    try:
+        registry = Registry.open(registry_uri)
+        version = registry.find(reference)
+    except Unreachable:
+        if not reference.version:
+            raise
+        return uri, content_hash_of(resolve(uri, registry_uri=registry_uri))
+    content_hash = version.tags.get(CONTENT_HASH, "")
+    if content_hash not in _checked:
+        fetch(registry, version)
+        _checked.add(content_hash)
+    return f"models:/{version.name}/{version.version}", content_hash
+
+
+_checked: set[str] = set()
 
 
 def fetch(registry: Registry, version: "ModelVersion") -> Path:
@@ -75,12 +111,13 @@ def _download(registry: Registry, version: "ModelVersion", content_hash: str, fi
     what = f"models:/{version.name}/{version.version}"
     staging = integrity.staging_for(final)
     try:
-        with asking(registry.uri, "model", what), patient():
+        with registry_errors(registry.uri, "model", what), transfer_timeout():
             root = _artifact_root(registry, version, what)
 
             def download(path: str) -> None:
                 target = (staging / path).parent
-                mlflow.artifacts.download_artifacts(f"{root}/{path}", dst_path=str(target), tracking_uri=registry.uri)
+                with explaining(registry.uri, root, path, what):
+                    mlflow.artifacts.download_artifacts(f"{root}/{path}", dst_path=str(target), tracking_uri=registry.uri)
 
             download(integrity.MANIFEST)
             manifest = check_listing(integrity.read_manifest(staging, "model"))

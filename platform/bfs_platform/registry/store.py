@@ -52,7 +52,7 @@ def is_reference(text: str) -> bool:
 
 
 @contextmanager
-def asking(uri: str, key: str = "registry", value: object = None) -> Iterator[None]:
+def registry_errors(uri: str, key: str = "registry", value: object = None) -> Iterator[None]:
     """Turn what MLflow raises into `Unreachable` (outage) or `BadInput` (what was asked for does not exist or is refused)."""
     from mlflow.exceptions import MlflowException
 
@@ -73,7 +73,7 @@ def asking(uri: str, key: str = "registry", value: object = None) -> Iterator[No
 
 
 @contextmanager
-def patient() -> Iterator[None]:
+def transfer_timeout() -> Iterator[None]:
     """Weights take longer than a metric: MLflow reads its time limit from the environment at every request."""
     key = "MLFLOW_HTTP_REQUEST_TIMEOUT"
     before = os.environ.get(key)
@@ -98,12 +98,12 @@ class Registry:
     def open(cls, uri: str | None = None) -> Self:
         """Connect to the registry of this process, or at `uri`. Raises `BadInput` or `Unreachable`."""
         uri = uri or tracking_uri()
-        with asking(uri):
+        with registry_errors(uri):
             return cls(uri, connect(uri))
 
     def find(self, reference: Reference) -> "ModelVersion":
         """The version that a reference names. Raises `BadInput` when model, version or alias does not exist."""
-        with asking(self.uri, "model", reference):
+        with registry_errors(self.uri, "model", reference):
             if reference.version:
                 return self.client.get_model_version(reference.name, reference.version)
             found = self._aliased(reference.name, str(reference.alias))
@@ -113,24 +113,24 @@ class Registry:
 
     def aliased(self, name: str, alias: str) -> str | None:
         """The version that carries `alias`, or None. Raises `BadInput` when there is no model called `name`."""
-        with asking(self.uri, "model", name):
+        with registry_errors(self.uri, "model", name):
             found = self._aliased(name, alias)
         return None if found is None else str(found.version)
 
     def set_alias(self, name: str, alias: str, version: str) -> None:
         """Point `alias` to `version`."""
-        with asking(self.uri, "model", f"{name}@{alias}"):
+        with registry_errors(self.uri, "model", f"{name}@{alias}"):
             self.client.set_registered_model_alias(name, alias, version)
 
     def tag(self, name: str, version: str, tags: dict[str, Any]) -> None:
         """Set tags of a version."""
-        with asking(self.uri, "model", f"models:/{name}/{version}"):
+        with registry_errors(self.uri, "model", f"models:/{name}/{version}"):
             for key, value in tags.items():
                 self.client.set_model_version_tag(name, version, key, str(value))
 
     def untag(self, name: str, version: str, keys: Iterable[str]) -> None:
         """Remove tags of a version."""
-        with asking(self.uri, "model", f"models:/{name}/{version}"):
+        with registry_errors(self.uri, "model", f"models:/{name}/{version}"):
             for key in keys:
                 self.client.delete_model_version_tag(name, version, key)
 

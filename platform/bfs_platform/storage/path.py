@@ -94,6 +94,14 @@ class RemotePath:
         with self.open("wb") as file:
             file.write(data)
 
+    def copy_to(self, other: "RemotePath") -> None:
+        """Put a copy at another place of the same bucket; the store does it, no byte travels. Raises `FileNotFoundError`."""
+        try:
+            _filesystem(self.scheme, self.bucket).copy_file(self.key, other.key)
+        except OSError:
+            self.stat()  # what is not there is an error like others to some stores
+            raise
+
     def unlink(self, missing_ok: bool = False) -> None:
         try:
             _filesystem(self.scheme, self.bucket).delete_file(self.key)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from bfs_model.document.layer import printable
 from bfs_model.errors import BadInput
-from bfs_model.layers import printable
 from bfs_platform.study.build import ANSWERS_FORMAT, KEY_FORMAT
 
 _MAX_BYTES = 4 * 2**20

@@ -9,9 +9,9 @@ from typing import Any
 from bfs_model import integrity
 from bfs_model.errors import BadInput
 from bfs_platform.data.record import digest_of, seed_of
-from bfs_platform.evaluate.kept import BACKGROUND, COMPOSITE, FOLDER, INPUT, LAYER, folder_of
-from bfs_platform.evaluate.pictures import REFERENCES
-from bfs_platform.evaluate.results import KIND, read_results
+from bfs_platform.evaluate.report.full_size import BACKGROUND, COMPOSITE, FOLDER, INPUT, LAYER, folder_of
+from bfs_platform.evaluate.report.pictures import REFERENCES
+from bfs_platform.evaluate.report.results import KIND, read_results
 
 MODEL = "model"
 

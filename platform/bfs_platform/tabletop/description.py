@@ -41,7 +41,10 @@ class Light:
 
 @dataclass(frozen=True, slots=True)
 class Surface:
-    """How the table or a wall looks: `plain`, `checker` or `stripes` in two colours; `gloss` in [0, 1] mirrors the room."""
+    """How the table or a wall looks: `plain`, `checker`, `stripes` or `dots` in two colours, or `wood` in the first.
+
+    `gloss` in [0, 1] mirrors the room.
+    """
 
     pattern: str
     colours: tuple[Vector, Vector]

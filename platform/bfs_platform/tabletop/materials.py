@@ -31,9 +31,44 @@ def _pattern(surface: Surface) -> dict[str, Any]:
         return rgb(surface.colours[0])
     import mitsuba as mi
 
-    first, second = (np.array(colour, np.float32) for colour in surface.colours)
-    cells = np.array([[first, second], [second, first]] if surface.pattern == "checker" else [[first, second]], np.float32)
-    return {"type": "bitmap", "bitmap": mi.Bitmap(np.ascontiguousarray(cells)), "raw": True, "filter_type": "nearest"}
+    cells = np.ascontiguousarray(_CELLS[surface.pattern](surface), np.float32)
+    filter_type = "bilinear" if surface.pattern == "wood" else "nearest"
+    return {"type": "bitmap", "bitmap": mi.Bitmap(cells), "raw": True, "filter_type": filter_type}
+
+
+def _checker(surface: Surface) -> np.ndarray:
+    first, second = surface.colours
+    return np.array([[first, second], [second, first]])
+
+
+def _stripes(surface: Surface) -> np.ndarray:
+    return np.array([surface.colours])
+
+
+def _dots(surface: Surface) -> np.ndarray:
+    """Discs of the second colour in rows that are half a step apart."""
+    first, second = (np.array(colour) for colour in surface.colours)
+    y, x = (np.mgrid[:64, :64] + 0.5) / 32
+    inside = np.hypot(x % 1 - 0.5, y % 1 - 0.5) < 0.28
+    shown = inside & ((x < 1) == (y < 1))
+    return np.where(shown[..., None], second, first)
+
+
+def _wood(surface: Surface) -> np.ndarray:
+    """Four planks of the first colour, each of another tone, with grain along them; drawn from the surface's own numbers."""
+    rng = np.random.default_rng([int(surface.tile * 1e9), int(surface.yaw * 1e9)])
+    planks = []
+    for tone in rng.uniform(0.72, 1.12, size=4):
+        bent = np.cumsum(rng.normal(0, 0.25, 128))
+        bent -= np.linspace(0, bent[-1], 128)  # the texture repeats: its ends meet
+        rings = np.sin(np.arange(16)[:, None] * rng.uniform(0.9, 1.5) + bent + rng.uniform(0, 6.3))
+        plank = tone * (1 + 0.07 * rings + 0.03 * rng.normal(size=(16, 1)))
+        plank[0] *= 0.55  # the joint
+        planks.append(plank)
+    return np.clip(np.concatenate(planks)[..., None] * np.array(surface.colours[0]), 0.01, 0.9)
+
+
+_CELLS = {"checker": _checker, "stripes": _stripes, "dots": _dots, "wood": _wood}
 
 
 def _matte(colour: Vector) -> dict[str, Any]:

@@ -52,6 +52,11 @@ def render(description: Description, resolution: int, mask: np.ndarray, samples:
     return Rendered(source, background, mask, effect_of(source, background, mask))
 
 
+def render_picture(description: Description, resolution: int, samples: int = DEFAULT_SAMPLES) -> np.ndarray:
+    """The picture with its object alone, uint8 sRGB [H, W, 3], as `render` gives it."""
+    return _picture(_scene(description, resolution, True), description.sampler_seed, samples)
+
+
 def effect_of(source: np.ndarray, background: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Where the object changes the picture outside its mask: shadow, reflection, caustic, bleeding. Boolean [H, W].
 

@@ -1,17 +1,25 @@
 """Draw scenes at random: a pure function of (seed, split, index, attempt)."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from bfs_platform.tabletop.description import Camera, Description, Light, Surface, Thing, Vector, Wall
 from bfs_platform.tabletop.meshes import placed
 from bfs_platform.tabletop.projection import extent, fraction_inside, project, shadow
-from bfs_platform.tabletop.vocabulary import SIZES, SPLITS, Combination, combinations
+from bfs_platform.tabletop.vocabulary import DEFAULT_WORLD, SIZES, SPLITS, Combination, combinations
 
 _FRAME = 2.4  # width of the picture at the object, in world units
 _LIGHT_DISTANCE = 4.5
 _KEY, _FILL, _AMBIENT = (0.52, 0.76), (0.15, 0.28), (0.12, 0.26)  # exitance of a white table lit by each alone
+
+# How likely each pattern of a surface is, and the lowest elevation of a light: by world.
+_PATTERNS = {
+    1: {"plain": 0.5, "checker": 0.3, "stripes": 0.2},
+    2: {"plain": 0.4, "checker": 0.2, "stripes": 0.12, "wood": 0.18, "dots": 0.1},
+}
+_LOWEST_LIGHT_DEG = {1: 42.0, 2: 36.0}
 
 # Table and wall colours, muted so that the saturated objects stand out. Linear RGB.
 _MUTED: tuple[Vector, ...] = (
@@ -27,12 +35,12 @@ _MUTED: tuple[Vector, ...] = (
 )
 
 
-def draw(seed: int, split: str, index: int, attempt: int) -> Description | None:
-    """Draw scene `index` of a split, or None when this attempt places its object badly: then draw the next attempt.
+def draw(seed: int, split: str, index: int, attempt: int, world: int = DEFAULT_WORLD) -> Description | None:
+    """Draw scene `index` of a split of a world, or None when this attempt places its object badly: then draw the next attempt.
 
     Raises `BadInput` for an unknown split.
     """
-    allowed = combinations(split)
+    allowed = combinations(split, world)
     rng = np.random.default_rng([seed, SPLITS[split], index, attempt])
     combination = allowed[int(rng.integers(len(allowed)))]
     size = str(rng.choice(list(SIZES)))
@@ -42,13 +50,13 @@ def draw(seed: int, split: str, index: int, attempt: int) -> Description | None:
     eye = _polar(azimuth, elevation, distance)
     straight = Camera(eye, (0.0, 0.0, 0.35), fov_deg)
     target = _sized(combination, _yaw(rng, combination.shape, azimuth), float(rng.uniform(*SIZES[size])), straight)
-    walls, light_yaws = _draw_walls(rng, azimuth)
-    lights = _draw_lights(rng, azimuth, light_yaws)
+    walls, light_yaws = _draw_walls(rng, azimuth, _PATTERNS[world])
+    lights = _draw_lights(rng, azimuth, light_yaws, _LOWEST_LIGHT_DEG[world])
     camera = _aim(rng, straight, target, lights[0])
     if camera is None:
         return None
-    others = _draw_others(rng, target, camera, walls)
-    floor = _draw_surface(rng, glossy=float(rng.choice([0.0, 0.0, rng.uniform(0.12, 0.4)])))
+    others = _draw_others(rng, target, camera, walls, combinations("train", world))
+    floor = _draw_surface(rng, float(rng.choice([0.0, 0.0, rng.uniform(0.12, 0.4)])), _PATTERNS[world])
     sky = _draw_sky(rng)
     return Description(size, target, others, camera, lights, sky, floor, walls, sampler_seed=int(rng.integers(2**31)))
 
@@ -59,9 +67,9 @@ def _polar(azimuth: float, elevation: float, distance: float) -> Vector:
 
 
 def _yaw(rng: np.random.Generator, shape: str, azimuth: float) -> float:
-    """Any direction, except that an arch shows its opening and a cup its handle to a camera at `azimuth`."""
+    """Any direction, except that what is flat shows its face, a teapot its side and a cup its handle to a camera at `azimuth`."""
     turn = float(rng.uniform(-1, 1))
-    if shape == "arch":
+    if shape in ("arch", "star", "heart", "teapot"):
         return azimuth + math.pi / 2 + 0.9 * turn
     return azimuth + (2.2 if shape == "cup" else math.pi) * turn
 
@@ -92,12 +100,12 @@ def _aim(rng: np.random.Generator, camera: Camera, target: Thing, key: Light) ->
     return None
 
 
-def _draw_walls(rng: np.random.Generator, azimuth: float) -> tuple[tuple[Wall, ...], tuple[float, float]]:
+def _draw_walls(rng: np.random.Generator, azimuth: float, patterns: dict[str, float]) -> tuple[tuple[Wall, ...], tuple[float, float]]:
     """No wall, one, or a corner behind the object; and the range of azimuths from which light can then come."""
     kind = rng.choice(["none", "one", "corner"], p=[0.4, 0.4, 0.2])
     if kind == "none":
         return (), (0.0, 2 * math.pi)
-    surface = _draw_surface(rng, glossy=0.0)
+    surface = _draw_surface(rng, 0.0, patterns)
     turns = [rng.uniform(-0.5, 0.5)] if kind == "one" else [rng.uniform(0.35, 1.2)]
     if kind == "corner":
         turns.append(turns[0] - math.pi / 2)
@@ -110,20 +118,20 @@ def _draw_walls(rng: np.random.Generator, azimuth: float) -> tuple[tuple[Wall, .
     return tuple(walls), (middle - reach, middle + reach)
 
 
-def _draw_lights(rng: np.random.Generator, azimuth: float, yaws: tuple[float, float]) -> tuple[Light, ...]:
+def _draw_lights(rng: np.random.Generator, azimuth: float, yaws: tuple[float, float], lowest_deg: float) -> tuple[Light, ...]:
     """A key light, and with 30 % chance a weaker second one. Never from exactly behind the camera: that hides the shadow."""
     key_yaw = rng.uniform(*yaws)
     offset = (key_yaw - azimuth + math.pi) % (2 * math.pi) - math.pi
     if abs(offset) < 0.4:
         key_yaw += math.copysign(0.5, offset)
-    lights = [_light(rng, key_yaw, rng.uniform(*_KEY))]
+    lights = [_light(rng, key_yaw, rng.uniform(*_KEY), lowest_deg)]
     if rng.random() < 0.3:
-        lights.append(_light(rng, rng.uniform(*yaws), rng.uniform(*_FILL)))
+        lights.append(_light(rng, rng.uniform(*yaws), rng.uniform(*_FILL), lowest_deg))
     return tuple(lights)
 
 
-def _light(rng: np.random.Generator, yaw: float, exitance: float) -> Light:
-    elevation, radius = math.radians(rng.uniform(42, 72)), float(rng.uniform(0.35, 0.85))
+def _light(rng: np.random.Generator, yaw: float, exitance: float, lowest_deg: float) -> Light:
+    elevation, radius = math.radians(rng.uniform(lowest_deg, 72)), float(rng.uniform(0.35, 0.85))
     warmth = rng.uniform(-0.12, 0.28)
     tint = np.array([1 + warmth, 1.0, 1 - 1.2 * warmth])
     tint /= tint @ np.array([0.2126, 0.7152, 0.0722])
@@ -138,9 +146,9 @@ def _draw_sky(rng: np.random.Generator) -> tuple[Vector, Vector]:
     return _vector(tint * level * 0.75), _vector(tint * level * 1.25)
 
 
-def _draw_surface(rng: np.random.Generator, glossy: float) -> Surface:
+def _draw_surface(rng: np.random.Generator, glossy: float, patterns: dict[str, float]) -> Surface:
     first, second = rng.choice(len(_MUTED), size=2, replace=False)
-    pattern = str(rng.choice(["plain", "checker", "stripes"], p=[0.5, 0.3, 0.2]))
+    pattern = str(rng.choice(list(patterns), p=list(patterns.values())))
     pair = (_jitter(rng, _MUTED[first]), _jitter(rng, _MUTED[second]))
     return Surface(pattern, pair, glossy, tile=float(rng.uniform(0.3, 0.7)), yaw=float(rng.uniform(0, 2 * math.pi)))
 
@@ -149,9 +157,13 @@ def _jitter(rng: np.random.Generator, colour: Vector) -> Vector:
     return _vector(np.clip(np.array(colour) * rng.uniform(0.85, 1.15, size=3), 0.05, 0.8))
 
 
-def _draw_others(rng: np.random.Generator, target: Thing, camera: Camera, walls: tuple[Wall, ...]) -> tuple[Thing, ...]:
-    """Up to three more objects, clear of each other and of the walls; places that do not fit are left empty."""
-    familiar = combinations("train")  # in every split: a combination that is held out is never seen anywhere else
+def _draw_others(
+    rng: np.random.Generator, target: Thing, camera: Camera, walls: tuple[Wall, ...], familiar: Sequence[Combination]
+) -> tuple[Thing, ...]:
+    """Up to three more objects, clear of each other and of the walls; places that do not fit are left empty.
+
+    They are of the `familiar` combinations, those of the training split: one that is held out is never seen anywhere else.
+    """
     things = [target]
     for _ in range(int(rng.integers(4))):
         combination = familiar[int(rng.integers(len(familiar)))]

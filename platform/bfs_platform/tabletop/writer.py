@@ -5,7 +5,6 @@ DIR/GT/ID.png       without the object       DIR/effect/ID.png  white where it c
 DIR/meta.json       list of records          DIR/manifest.json  kind "source"
 """
 
-import dataclasses
 import fcntl
 import json
 import os
@@ -49,13 +48,13 @@ class Partial:
             yield self
 
     def _claim(self) -> None:
-        wanted = json.dumps(dataclasses.asdict(self.request) | {"version": VERSION}, sort_keys=True)
+        wanted = json.dumps(self.request.facts() | {"version": VERSION}, sort_keys=True)
         note = self.path / _REQUEST
         if not note.is_file() or note.read_text(encoding="utf-8") != wanted:
             note.unlink(missing_ok=True)
-            for folder in (_RECORDS, *FOLDERS):
+            for folder in (_RECORDS, *self.request.folders):
                 shutil.rmtree(self.path / folder, ignore_errors=True)
-        for folder in (_RECORDS, *FOLDERS):
+        for folder in (_RECORDS, *self.request.folders):
             (self.path / folder).mkdir(exist_ok=True)
         _write(note, wanted.encode())
 
@@ -66,8 +65,8 @@ class Partial:
     def _is_whole(self, index: int) -> bool:
         try:
             record = json.loads(self._record_path(index).read_text(encoding="utf-8"))
-            for folder in FOLDERS:
-                with Image.open(self.path / record[folder]) as image:
+            for place in _pictures(record):
+                with Image.open(self.path / place) as image:
                     image.load()
         except (OSError, ValueError, KeyError, SyntaxError):  # Pillow reports a broken PNG chunk as SyntaxError
             return False
@@ -83,18 +82,24 @@ class Partial:
         """Commit scenes 0 … `num_scenes` - 1 as the output, remove the folder, and return the manifest's path."""
         with staged(self.output, KIND) as staging:
             records = [json.loads(self._record_path(index).read_text(encoding="utf-8")) for index in range(num_scenes)]
-            for folder in FOLDERS:
+            for folder in self.request.folders:
                 (staging / folder).mkdir()
-                for record in records:
-                    shutil.copyfile(self.path / record[folder], staging / record[folder])
+            for record in records:
+                for place in _pictures(record):
+                    shutil.copyfile(self.path / place, staging / place)
             (staging / "meta.json").write_text(_meta(records), encoding="utf-8")
             body = {"name": "tabletop", "licence": "CC0-1.0", "num_records": num_scenes, "version": VERSION}
-            manifest = commit(staging, self.output, KIND, body | dataclasses.asdict(self.request), notes)
+            manifest = commit(staging, self.output, KIND, body | self.request.facts(), notes)
         shutil.rmtree(self.path)
         return manifest
 
     def _record_path(self, index: int) -> Path:
         return self.path / _RECORDS / f"{name_of(index)}.json"
+
+
+def _pictures(record: dict[str, Any]) -> list[str]:
+    """The places of all pictures of a scene."""
+    return [*(record[folder] for folder in FOLDERS), *(edit["picture"] for edit in record.get("edits", {}).values())]
 
 
 def _meta(records: list[dict[str, Any]]) -> str:

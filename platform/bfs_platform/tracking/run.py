@@ -93,12 +93,12 @@ class Run:
     def image(self, image: "Image.Image", key: str, step: int) -> None:
         """Log an image under a key; MLflow shows the steps of a key behind a slider."""
 
-        def kept() -> Event:
+        def copied() -> Event:
             path = self._journal.keep_file(".png")
             image.save(path)
             return {"op": "image", "key": key, "step": int(step), "time_ms": _now_ms(), "file": str(path), "kept": True}
 
-        self._submit(kept)
+        self._submit(copied)
 
     def artifact(self, path: Path | str, folder: str = "") -> None:
         """Upload a file, or what lies in a directory, to `folder` of the run's artifacts."""

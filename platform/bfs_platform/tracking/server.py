@@ -14,14 +14,14 @@ from pathlib import Path
 from bfs_model.errors import BadInput
 from bfs_platform.tracking import leash
 
-_SERVER_ENVIRONMENT = {
+SERVER_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_ALLOW_HTTP_REDIRECTS": "false",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "PYTHONWARNINGS": "ignore",
 }
-_NOT_INHERITED = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_RUN_ID")
+NOT_INHERITED = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_RUN_ID")
 
 
 @contextmanager
@@ -36,8 +36,9 @@ def mlflow_server(root: Path | str, port: int | None = None, *, ready_within_s: 
     root.mkdir(parents=True, exist_ok=True)
     port = _available_port(port)
     log_path = root / "mlflow-server.log"
-    environment = {key: value for key, value in os.environ.items() if key not in _NOT_INHERITED} | _SERVER_ENVIRONMENT
-    command = [sys.executable, "-I", leash.__file__, *_server_command(root, port)]
+    environment = {key: value for key, value in os.environ.items() if key not in NOT_INHERITED} | SERVER_ENVIRONMENT
+    store = (f"sqlite:///{root / 'mlflow.db'}", (root / "artifacts").as_uri())
+    command = [sys.executable, "-I", leash.__file__, *server_command(port, *store)]
     with log_path.open("ab") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, cwd=root, start_new_session=True
@@ -50,14 +51,15 @@ def mlflow_server(root: Path | str, port: int | None = None, *, ready_within_s: 
         _release(process)
 
 
-def _server_command(root: Path, port: int) -> list[str]:
+def server_command(port: int, backend: str, artifacts: str) -> list[str]:
+    """`mlflow server` on the loopback interface, for requests that name it. `backend`: its database; `artifacts`: where files go."""
     hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
     options = {
         "--host": "127.0.0.1",
         "--port": str(port),
         "--workers": "1",
-        "--backend-store-uri": f"sqlite:///{root / 'mlflow.db'}",
-        "--artifacts-destination": (root / "artifacts").as_uri(),
+        "--backend-store-uri": backend,
+        "--artifacts-destination": artifacts,
         "--allowed-hosts": ",".join(hosts),
         "--cors-allowed-origins": ",".join(f"http://{host}" for host in hosts),
         "--x-frame-options": "DENY",

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from bfs_model.errors import BadInput
+from bfs_platform.proxies import check_proxy, spare_loopback
+from bfs_platform.tracking.schema import check_database
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -29,6 +31,7 @@ _CLIENT_ENVIRONMENT = {
     "MLFLOW_ALLOW_HTTP_REDIRECTS": "false",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
 
@@ -58,12 +61,21 @@ def checked_uri(uri: str) -> str:
     return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}"
 
 
+def database_path(uri: str) -> Path | None:
+    """The file of a SQLite store, or None for any other."""
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
 def connect(uri: str | None = None) -> "MlflowClient":
     """A client for `uri` (default: `tracking_uri()`), which serves runs and registry alike.
 
     A SQLite database is created here on first use, under a lock, since several processes may be the first.
+    Raises: `BadInput` for a store that this MLflow cannot use, or a proxy on the way to it that cannot be used.
     """
     uri = checked_uri(uri) if uri else tracking_uri()
+    if uri.startswith("http"):
+        spare_loopback()
+        check_proxy(uri, "requests")
     for key, value in _CLIENT_ENVIRONMENT.items():
         os.environ.setdefault(key, value)
     return _client(uri, os.getpid())
@@ -77,10 +89,11 @@ def _client(uri: str, pid: int) -> "MlflowClient":
 
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    if not uri.startswith("sqlite:///"):
+    path = database_path(uri)
+    if path is None:
         return MlflowClient(uri, registry_uri=uri)
-    path = Path(uri.removeprefix("sqlite:///"))
     path.parent.mkdir(parents=True, exist_ok=True)
+    check_database(path, uri)
     with FileLock(path.with_name(path.name + ".lock")), warnings.catch_warnings():
         # MLflow's table definitions use an SQLAlchemy option that 2.1 deprecates; they are read here, once per process.
         warnings.filterwarnings("ignore", message="The ``noload`` loader strategy", category=DeprecationWarning)
@@ -110,5 +123,6 @@ def _artifact_location(uri: str, experiment: str) -> str | None:
     """A server decides for itself; beside a database, artifacts lie in its directory (MLflow's default is the working directory)."""
     if uri.startswith("http"):
         return None
-    root = Path(uri.removeprefix("sqlite:///")).parent if uri.startswith("sqlite:///") else bfs_home()
+    database = database_path(uri)
+    root = bfs_home() if database is None else database.parent
     return (root / "artifacts" / quote(experiment, safe="")).as_uri()

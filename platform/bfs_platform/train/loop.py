@@ -11,12 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bfs_platform.train import engine, state
-from bfs_platform.train.feed import Feed, Work, schedule
-from bfs_platform.train.meter import Meter
-from bfs_platform.train.reporting import Reporter
-from bfs_platform.train.saving import Saver
+from bfs_platform.train.report.best import Best
+from bfs_platform.train.report.meter import Meter
+from bfs_platform.train.report.reporting import Reporter
+from bfs_platform.train.report.validation import Validated
+from bfs_platform.train.sample.feed import Feed, Work, schedule
 from bfs_platform.train.spec import TrainSpec
+from bfs_platform.train.state import ema, engine, state
+from bfs_platform.train.state.guard import guard_of
+from bfs_platform.train.state.saving import Saver
 from bfs_platform.train.task import Task
 
 
@@ -34,11 +37,24 @@ class Place:
 
 
 def train(
-    task: Task, wrapped: Any, spec: TrainSpec, output: Path, facts: dict[str, Any], start: int, place: Place, reporter: Reporter
+    task: Task,
+    wrapped: Any,
+    spec: TrainSpec,
+    output: Path,
+    facts: dict[str, Any],
+    start: int,
+    place: Place,
+    reporter: Reporter,
+    best: Best | None = None,
 ) -> None:
-    """Run steps `start` … `spec.num_steps` of this rank, with checkpoints, metrics and samples along the way."""
+    """Run steps `start` … `spec.num_steps` of this rank, with checkpoints, metrics and samples along the way.
+
+    `best` is rank 0's; with it the run may end before.
+    """
+    if ended(best):
+        return
     steps, ahead = itertools.tee(schedule(task, spec, start, place.rank, place.world_size))
-    meter = Meter(wrapped, task, spec, place.world_size)
+    meter, guard = Meter(wrapped, task, spec, place.world_size), guard_of(wrapped)
     with (
         Feed(task, ahead) as feed,
         contextlib.closing(Saver(wrapped, spec, output, facts, place.rank, place.world_size)) as saver,
@@ -46,37 +62,80 @@ def train(
         for work in steps:
             rate = engine.learning_rate(spec.optimizer, work.step, spec.num_steps)
             engine.set_learning_rate(wrapped, rate)
-            terms, norm = optimise(wrapped, work, feed, spec, place, meter)
+            terms, norm, ids = optimise(wrapped, work, feed, spec, place, meter)
 
             done = work.step + 1
             last = done == spec.num_steps
             meter.step_done()
             stop_unless_usable(norm, work.step)
+            if guard is not None and (reason := guard.close()):
+                reporter.skipped([i for rank in engine.gathered(ids) for i in rank], reason, done)
+            if spec.ema.half_life_samples:
+                ema.update(wrapped, ema.decay(spec.ema, done, spec.batch_size))
             if every(spec.log_every_steps, done) or last or work.step == start:
                 values = {**engine.total(terms), "lr": rate, "grad_norm": norm}
                 reporter.metrics(values | meter.values(), done, work.data)
             if every(spec.checkpoint.every_steps, done) or last:
                 with meter.checkpointing():
                     meter.checkpoints_missed(saver.start(done))
-            if spec.sample_every_steps and (every(spec.sample_every_steps, done) or last):
+            due = inspections_due(task, spec, done)
+            if any(due):
                 with meter.sampling():
-                    feed.rest()
-                    weights = state.masters(wrapped)
-                    if place.rank == 0:
-                        reporter.images(task.samples(weights), done)
-        saver.settle()
+                    feed.wait()
+                    inspect_weights(task, wrapped, place, reporter, done, *due, best=best)
+                if due[1] and ended(best):
+                    if not every(spec.checkpoint.every_steps, done):
+                        saver.start(done)
+                    break
+        saver.wait()
 
 
-def optimise(wrapped: Any, work: Work, feed: Feed, spec: TrainSpec, place: Place, meter: Meter) -> tuple[dict[str, float], float]:
-    """One step: forward and backward of each micro-batch, and the update.
+def inspections_due(task: Task, spec: TrainSpec, done: int) -> tuple[bool, bool]:
+    """Whether pictures are due after `done` steps, and whether losses on held-out records are; at the end these come by themselves."""
+    last = done == spec.num_steps
+    pictures = bool(spec.sample_every_steps) and (every(spec.sample_every_steps, done) or last)
+    held_out = isinstance(task, Validated) and task.held_out is not None
+    return pictures, held_out and bool(spec.validate_every_steps) and every(spec.validate_every_steps, done) and not last
 
-    Returns: this rank's share of the loss and its terms; the norm of the gradient of the whole batch.
+
+def ended(best: Best | None) -> bool:
+    """Whether the run is to end here, by what rank 0 has measured. A collective call."""
+    return not engine.all_true(best is None or not best.ends())
+
+
+def inspect_weights(
+    task: Task, wrapped: Any, place: Place, reporter: Reporter, done: int, pictures: bool, losses: bool, best: Best | None = None
+) -> None:
+    """Draw pictures and measure losses with what the run would result in now; then training goes on with its own weights."""
+    weights = state.weights(wrapped)
+    if place.rank > 0:
+        return
+    with state.lent(wrapped):
+        if pictures:
+            reporter.images(task.samples(weights), done)
+        if losses and isinstance(task, Validated):
+            measured = task.validate(weights)
+            if best is not None:
+                best.note(measured, weights, done)
+            reporter.validation(measured, done)
+
+
+def optimise(
+    wrapped: Any, work: Work, feed: Feed, spec: TrainSpec, place: Place, meter: Meter
+) -> tuple[dict[str, float], float, list[str]]:
+    """One step: forward and backward of each micro-batch, and the update, unless a guard refuses it.
+
+    Returns: this rank's share of the loss and its terms; the norm of the gradient of the whole batch; this rank's samples.
     """
     terms: dict[str, float] = {}
+    samples: list[str] = []
     norm: float | None = None
+    if (guard := guard_of(wrapped)) is not None:
+        guard.open(lambda: (engine.global_norm(wrapped) if norm is None else norm, engine.total(terms)["loss"]))
     for _, weight in work.micros:
         with meter.waiting_for_data():
             ids, arguments = feed.next()
+            samples += ids
             arguments = engine.place(arguments, place.device)
         loss, parts = wrapped(*arguments)
         stop_unless_finite(loss, ids, work.step)
@@ -84,9 +143,9 @@ def optimise(wrapped: Any, work: Work, feed: Feed, spec: TrainSpec, place: Place
         scale = weight * len(work.micros) * place.world_size
         wrapped.backward(loss * scale if scale != 1 else loss)
         norm = engine.unsharded_norm(wrapped)
-        wrapped.step()
         _add(terms, {"loss": loss, **parts}, weight)
-    return terms, float(wrapped.get_global_grad_norm() or 0.0) if norm is None else norm
+        wrapped.step()
+    return terms, float(wrapped.get_global_grad_norm() or 0.0) if norm is None else norm, samples
 
 
 def stop_unless_finite(loss: Tensor, ids: Sequence[str], step: int) -> None:

@@ -70,7 +70,7 @@ def test_wrong_references_are_one_line(bfs, room, shown, mask, tmp_path, monkeyp
 
 def test_a_model_without_an_encoder_names_the_remedy(bfs, room, shown, tmp_path) -> None:
     """The answer says how to get one."""
-    from bfs_model.tiny import random_bundle
+    from bfs_model.tiny.components import random_bundle
 
     folder = random_bundle(tmp_path / "bundle")
     arguments = ["--model", folder, "--reference", shown, "--steps", 1, "--output", tmp_path / "x.png"]
@@ -81,13 +81,11 @@ def test_a_model_without_an_encoder_names_the_remedy(bfs, room, shown, tmp_path)
 
 def test_a_service_gets_the_reference_cut_out(bfs, room, shown, mask, tmp_path, service) -> None:
     """The file sent is one PNG whose alpha is the mask."""
-    buffer = io.BytesIO()
-    Image.new("RGBA", (97, 61)).save(buffer, "png")
-    service.answers = [Answer(200, buffer.getvalue(), {"Content-Type": "image/png", "X-BFS-Seed": "4"})]
+    service.answers = [Answer(422, b'{"detail": "Seen."}', {"Content-Type": "application/problem+json"})]
     arguments = ["--url", service.url, "--prompt", "x", "--reference", shown, "--reference-mask", mask]
     result = bfs("generate", "--background", room, "--box", BOX, *arguments, "--output", tmp_path / "layer.png")
-    assert result.exit_code == 0, result.stderr
+    assert result.exit_code == 2 and "Seen" in result.stderr
     body = service.asked[0][3]
-    start = body.index(b"\x89PNG", body.index(b'name="reference"; filename="reference.png"'))
+    start = body.index(b"\x89PNG", body.index(b'name="reference"; filename='))
     sent = np.asarray(Image.open(io.BytesIO(body[start:])))
     assert sent.shape == (20, 30, 4) and (sent[..., 3] == np.asarray(Image.open(mask))).all()

@@ -7,6 +7,9 @@ import pytest
 from bfs_model.errors import BadInput
 from bfs_model.integrity import write_manifest
 from bfs_platform.config import Spec, apply, dump, load, names, registry, resolve
+from bfs_platform.data.spec import DecoderSpec
+from bfs_platform.evaluate.spec import EvaluationSpec
+from bfs_platform.evaluate.system.models import imported, loader
 
 
 class OtherSpec(Spec):
@@ -68,3 +71,11 @@ def test_two_recipes_of_one_name_are_refused(run_spec) -> None:
     build = registry.find("example_run").build
     with pytest.raises(AssertionError, match="two recipes are called example_run"):
         registry.recipe(build)
+
+
+def test_a_specification_of_before_the_rooms_still_loads() -> None:
+    """Functions that it names by their former modules are the present ones: equal specifications, and they can be imported."""
+    decoder = DecoderSpec(function="bfs_model.images:read_image")
+    evaluation = EvaluationSpec(loader="bfs_platform.evaluate.models:load_pipeline")
+    assert (decoder, evaluation) == (DecoderSpec(), EvaluationSpec())
+    assert callable(loader(evaluation.loader)) and callable(imported("function", decoder.function))

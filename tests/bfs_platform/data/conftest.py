@@ -29,7 +29,7 @@ def rorem_seven(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of random weights: 16 latent channels, 4 pixels per latent."""
-    from bfs_model.tiny import random_bundle
+    from bfs_model.tiny.components import random_bundle
 
     return random_bundle(tmp_path_factory.mktemp("bundle") / "tiny-random")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bfs_platform.data.job import main
+from bfs_platform.entry.build import main
 from bfs_platform.jobs import exit_code
 
 

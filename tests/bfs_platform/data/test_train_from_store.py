@@ -12,7 +12,7 @@ from bfs_model import integrity
 from bfs_model.errors import BadInput
 from bfs_platform.config import resolve
 from bfs_platform.storage.path import RemotePath
-from bfs_platform.train.launch import fit
+from bfs_platform.train.launch.launch import fit
 from bfs_platform.train.spec import TrainSpec
 
 Sets = dict[int, tuple[Path, RemotePath]]
@@ -83,4 +83,4 @@ def test_ranks_of_a_machine_read_one_copy(sets: Sets, bundle_path: Path, tmp_pat
     with Ranks(tmp_path) as ranks:
         group = ranks.start(far, world_size=2)
         assert same_weights(ranks.run(near, world_size=2), ranks.wait(group))
-        assert group.log().count("fetching 1 files") == 1
+        assert group.log().count("Fetching 1 files") == 1

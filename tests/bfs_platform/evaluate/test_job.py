@@ -8,7 +8,7 @@ import pytest
 
 from bfs_model import integrity
 from bfs_model.errors import BadInput
-from bfs_platform.evaluate import job
+from bfs_platform.entry import evaluate as job
 from bfs_platform.evaluate.spec import EvaluationSpec
 from bfs_platform.jobs import exit_code
 from bfs_platform.registry import evaluation
@@ -19,7 +19,7 @@ from bfs_platform.tracking.uri import connect
 
 # Ray Data's own defaults use options that it deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")
-FAKE = ["--set", "loader=bfs_platform.evaluate.fakes:load_fake_disc"]
+FAKE = ["--set", "loader=bfs_platform.evaluate.system.fakes:load_fake_disc"]
 
 
 @pytest.fixture

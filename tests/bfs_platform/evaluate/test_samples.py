@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bfs_model.boxes import Box
 from bfs_model.errors import BadInput
+from bfs_model.picture.boxes import Box
 from bfs_platform.data.record import Reject
 from bfs_platform.evaluate.samples import Entry, Sample, _scaled, frozen_list, list_entries, list_hash, read_sample, select
 

@@ -9,7 +9,7 @@ from bfs_model import integrity
 from bfs_model.errors import BadInput, IntegrityError
 from bfs_platform.registry import resolve as resolve_module
 from bfs_platform.registry.register import register
-from bfs_platform.registry.resolve import pin, resolve
+from bfs_platform.registry.resolve import located, pin, resolve
 from bfs_platform.registry.store import Reference, Registry, Unreachable
 from bfs_platform.tracking.run import Run
 from bfs_platform.tracking.uri import connect
@@ -132,6 +132,29 @@ def test_pin_names_the_version_behind_an_alias(store_uri, make_model) -> None:
     connect().set_registered_model_alias("bfs", "staging", version)
     assert pin("models:/bfs@staging") == f"models:/bfs/{version}"
     assert resolve("models:/bfs@staging") == resolve(f"models:/bfs/{version}")
+
+
+def test_who_follows_an_alias_checks_a_version_once(store_uri, make_model, monkeypatch) -> None:
+    """Where it leads is asked each time; the files of a version are hashed at the first."""
+    checked = []
+    fetch = resolve_module.fetch
+
+    def counting(registry, version):
+        checked.append(version.version)
+        return fetch(registry, version)
+
+    monkeypatch.setattr(resolve_module, "fetch", counting)
+    monkeypatch.setattr(resolve_module, "_checked", set())
+    hashes = []
+    for number in (1.0, 2.0):
+        version = register(make_model(number, f"{number:g}"))
+        connect(store_uri).set_registered_model_alias("bfs", "champion", version)
+        for _ in range(2):
+            uri, content_hash = located("models:/bfs@champion")
+            assert uri == f"models:/bfs/{version}" and resolve(uri).name == content_hash
+            hashes.append(content_hash)
+            checked.pop()  # by `resolve`
+    assert len(checked) == 2 and len(set(hashes)) == 2
 
 
 def test_while_the_registry_is_away_known_versions_work(store_uri, make_model, monkeypatch, caplog) -> None:

@@ -12,14 +12,14 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from bfs_model import integrity
-from bfs_model.bundle import save_model
 from bfs_model.errors import BadInput
-from bfs_model.pipeline import BFSPipeline
-from bfs_model.tiny import random_bundle
-from bfs_platform.evaluate import models
-from bfs_platform.evaluate.models import Drawn
+from bfs_model.sampling.pipeline import BFSPipeline
+from bfs_model.tiny.components import random_bundle
+from bfs_model.weight.bundle import save_model
+from bfs_platform.entry import promote as job
+from bfs_platform.evaluate.system import models
+from bfs_platform.evaluate.system.models import Drawn
 from bfs_platform.jobs import exit_code
-from bfs_platform.registry import job
 from bfs_platform.registry.gates import GateFailed, smoke_gate
 from bfs_platform.registry.resolve import resolve
 from bfs_platform.registry.spec import SmokeSpec

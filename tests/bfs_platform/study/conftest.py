@@ -10,14 +10,14 @@ import pytest
 from PIL import Image
 
 from bfs_model import integrity
-from bfs_platform.evaluate.kept import write_kept
-from bfs_platform.evaluate.results import KIND, assemble, systems_of, write_results
+from bfs_platform.evaluate.report.full_size import write_full_size
+from bfs_platform.evaluate.report.results import KIND, assemble, systems_of, write_results
+from bfs_platform.evaluate.run.worker import Evaluator
 from bfs_platform.evaluate.samples import frozen_list, list_entries
 from bfs_platform.evaluate.spec import EvaluationSpec
-from bfs_platform.evaluate.worker import Evaluator
 
 MakeEvaluation = Callable[..., Path]
-DISC = "bfs_platform.evaluate.fakes:load_fake_disc"
+DISC = "bfs_platform.evaluate.system.fakes:load_fake_disc"
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +52,7 @@ def make_evaluation(source: Path, tmp_path: Path) -> MakeEvaluation:
         folder.mkdir()
         write_results(assemble(rows, entries, spec, {"uri": "models:/secret/7", "kind": "model", "content_hash": "ab" * 32}), folder)
         (folder / "list.json").write_text(json.dumps(frozen_list(entries)))
-        write_kept(dict(enumerate(images)), systems_of(spec), folder)
+        write_full_size(dict(enumerate(images)), systems_of(spec), folder)
         integrity.write_manifest(folder, KIND, {"name": name})
         return folder
 

@@ -10,7 +10,7 @@ import pytest
 
 from bfs_model.errors import BadInput
 from bfs_model.integrity import read_manifest, verify
-from bfs_platform.tabletop.job import main, render_set
+from bfs_platform.entry.render import main, render_set
 from bfs_platform.tabletop.sample import FOLDERS, Request, make_chunk
 from bfs_platform.tabletop.writer import Partial
 
@@ -32,7 +32,7 @@ def test_a_set_is_the_same_on_a_cluster_and_alone(ray_cluster: Any, tmp_path: Pa
     for made in expected:
         assert all((manifest.parent / made.record[folder]).read_bytes() == made.images[folder] for folder in FOLDERS)
     shown = capsys.readouterr().err
-    assert "Continuing: 7 of 44" in shown and "Rendered 44/44 scenes" in shown
+    assert "Continuing: 7 of 44" in shown and "rendering: 44/44 scenes in" in shown
 
 
 def test_nothing_left_to_render_needs_no_cluster(tmp_path: Path) -> None:

@@ -22,9 +22,9 @@ def test_a_shape_faces_outwards(shape: str) -> None:
     assert np.sum(corners[:, 0] * np.cross(corners[:, 1], corners[:, 2])) / 6 > 0.05
 
 
-@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape != "cup"])
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape not in ("cup", "teapot")])
 def test_a_shape_is_closed(shape: str) -> None:
-    """The areas of a closed surface cancel (a cup is left out: the ends of its handle are open, inside its wall)."""
+    """The areas of a closed surface cancel (cup and teapot are left out: the ends of their handles are open, inside their walls)."""
     corners = _corners(shape)
     facing = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     np.testing.assert_allclose(facing.sum(axis=0), 0, atol=1e-4)
@@ -32,10 +32,10 @@ def test_a_shape_is_closed(shape: str) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_shape_stands_on_the_table(shape: str) -> None:
-    """The lowest point is z = 0, and the longest side is about 1."""
+    """The lowest point is z = 0, and the longest side is about 1; a teapot is wider, by its spout and handle."""
     vertices = mesh(shape).vertices
     assert vertices[:, 2].min() == pytest.approx(0, abs=1e-6)
-    assert 0.8 < np.ptp(vertices, axis=0).max() < 1.15
+    assert 0.8 < np.ptp(vertices, axis=0).max() < (1.25 if shape == "teapot" else 1.15)
 
 
 def test_the_volumes_are_those_of_the_bodies() -> None:

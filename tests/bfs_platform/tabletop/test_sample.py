@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bfs_model.boxes import bounding_box
 from bfs_model.errors import BadInput
+from bfs_model.picture.boxes import bounding_box
 from bfs_platform.tabletop import sample
 from bfs_platform.tabletop.sample import FOLDERS, Request, make_chunk, make_sample
 from bfs_platform.tabletop.vocabulary import Combination, caption, split_of
@@ -40,10 +40,12 @@ def test_a_sample_does_not_depend_on_its_company() -> None:
 
 
 def test_every_part_of_a_request_matters() -> None:
-    """Another seed, split, resolution or number of samples gives another picture."""
+    """Another seed, split, resolution, number of samples or world gives another picture; the first world need not be named."""
     others = [Request(8, "train", 32, 4), Request(7, "heldout", 32, 4), Request(7, "train", 48, 4), Request(7, "train", 32, 8)]
+    others.append(Request(7, "train", 32, 4, 2))
+    assert "world" not in REQUEST.facts() and others[-1].facts()["world"] == 2
     pictures = {make_sample(request, 0).images["source"] for request in [REQUEST, *others]}
-    assert len(pictures) == 5
+    assert len(pictures) == 6
 
 
 def test_the_object_is_neither_cut_nor_tiny() -> None:
@@ -78,6 +80,7 @@ def test_a_badly_placed_object_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -
         ({"seed": 1, "split": "all"}, "split=all"),
         ({"seed": 1, "resolution": 8}, "resolution=8"),
         ({"seed": 1, "samples": 2}, "samples=2"),
+        ({"seed": 1, "world": 3}, "world=3"),
     ],
 )
 def test_a_bad_request_is_refused(arguments: dict[str, object], message: str) -> None:

@@ -11,7 +11,7 @@ from bfs_platform.tabletop.description import Description
 from bfs_platform.tabletop.meshes import placed
 from bfs_platform.tabletop.projection import extent, fraction_inside
 from bfs_platform.tabletop.scene import draw
-from bfs_platform.tabletop.vocabulary import SIZES, SPLITS, split_of
+from bfs_platform.tabletop.vocabulary import SIZES, SPLITS, WORLDS, split_of
 
 
 def _drawn(split: str = "train", count: int = 60) -> list[Description]:
@@ -72,6 +72,21 @@ def test_scenes_vary() -> None:
     assert {len(scene.walls) for scene in scenes} == {0, 1, 2}
     assert {len(scene.lights) for scene in scenes} == {1, 2}
     assert {len(scene.others) for scene in scenes} == {0, 1, 2, 3}
+
+
+def test_the_second_world_adds_to_the_first() -> None:
+    """New shapes, textures and lower lights appear in it; the first world has none of them, and both keep the rules of a split."""
+    scenes = [scene for index in range(150) if (scene := draw(3, "train", index, 0, 2)) is not None]
+    shapes = {scene.target.combination.shape for scene in scenes}
+    assert {"vase", "mushroom", "teapot", "star", "heart", "sphere"} <= shapes
+    assert {scene.floor.pattern for scene in scenes} == {"plain", "checker", "stripes", "wood", "dots"}
+    assert {split_of(thing.combination) for scene in scenes for thing in (scene.target, *scene.others)} == {"train"}
+
+    def lowest(drawn: list[Description]) -> float:
+        return min(math.asin(light.position[2] / math.hypot(*light.position)) for scene in drawn for light in scene.lights)
+
+    assert math.radians(36) < lowest(scenes) < math.radians(42) < lowest(_drawn())
+    assert {scene.target.combination.shape for scene in _drawn()} <= set(WORLDS[1])
 
 
 def test_an_unknown_split_is_refused() -> None:

@@ -3,25 +3,29 @@
 import pytest
 
 from bfs_model.errors import BadInput
-from bfs_platform.tabletop.vocabulary import COLOURS, MATERIALS, SHAPES, SIZES, SPLITS, Combination, caption, combinations, split_of
+from bfs_platform.tabletop.vocabulary import COLOURS, MATERIALS, SIZES, SPLITS, WORLDS, Combination, caption, combinations, split_of
 
 
-def test_every_combination_belongs_to_exactly_one_split() -> None:
+@pytest.mark.parametrize("world", WORLDS)
+def test_every_combination_belongs_to_exactly_one_split(world: int) -> None:
     """The splits share no combination, and together they hold all of them."""
-    parts = [set(combinations(split)) for split in SPLITS]
-    assert sum(len(part) for part in parts) == len(set.union(*parts)) == len(SHAPES) * len(COLOURS) * len(MATERIALS)
+    parts = [set(combinations(split, world)) for split in SPLITS]
+    assert sum(len(part) for part in parts) == len(set.union(*parts)) == len(WORLDS[world]) * len(COLOURS) * len(MATERIALS)
 
 
+@pytest.mark.parametrize("world", WORLDS)
 @pytest.mark.parametrize("split", SPLITS)
-def test_every_word_occurs_in_every_split(split: str) -> None:
+def test_every_word_occurs_in_every_split(split: str, world: int) -> None:
     """What is held out is a combination: each shape, colour and material alone is known from training."""
-    shapes, colours, materials = (set(words) for words in zip(*combinations(split), strict=True))
-    assert (shapes, colours, materials) == (set(SHAPES), set(COLOURS), set(MATERIALS))
+    shapes, colours, materials = (set(words) for words in zip(*combinations(split, world), strict=True))
+    assert (shapes, colours, materials) == (set(WORLDS[world]), set(COLOURS), set(MATERIALS))
 
 
 def test_splits_stay_as_they_are() -> None:
     """A combination never changes its split, or a model would be tested on what it was trained on."""
     assert {split: len(combinations(split)) for split in SPLITS} == {"train": 566, "validation": 76, "heldout": 78}
+    first, second = (set(combinations("heldout", world)) for world in (1, 2))
+    assert first < second and len(second) == 122
     assert split_of(Combination("sphere", "red", "plastic")) == "train"
     assert combinations("validation")[0] == Combination("sphere", "orange", "brushed metal")
     assert combinations("heldout")[0] == Combination("sphere", "red", "metal")

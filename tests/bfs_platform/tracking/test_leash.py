@@ -69,7 +69,7 @@ def test_the_exit_code_passes_through() -> None:
 def test_a_server_that_does_not_come_up_shows_its_log(tmp_path, monkeypatch) -> None:
     """The error holds the end of the log, and the process is gone."""
     program = "import os, sys; print(os.getpid()); sys.exit('no database today')"
-    monkeypatch.setattr(server, "_server_command", lambda root, port: [sys.executable, "-c", program])
+    monkeypatch.setattr(server, "server_command", lambda *given: [sys.executable, "-c", program])
     with pytest.raises(RuntimeError, match="no database today"), server.mlflow_server(tmp_path):
         pytest.fail("the block must not run")
     assert not alive(int((tmp_path / "mlflow-server.log").read_text().split()[0]))
@@ -82,7 +82,7 @@ def test_an_exception_in_the_block_ends_the_server(tmp_path, monkeypatch) -> Non
         "http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), http.server.SimpleHTTPRequestHandler).serve_forever()"
     )
     (tmp_path / "health").write_text("OK")
-    monkeypatch.setattr(server, "_server_command", lambda root, port: [sys.executable, "-c", program, str(port)])
+    monkeypatch.setattr(server, "server_command", lambda port, *stores: [sys.executable, "-c", program, str(port)])
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     seen = []
 

@@ -23,6 +23,12 @@ def datasets(tmp_path_factory: pytest.TempPathFactory, base: Path) -> dict[int, 
 
 
 @pytest.fixture(scope="session")
+def double_inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same in double precision: a folder that the first run fills (`double.prepare`)."""
+    return tmp_path_factory.mktemp("double")
+
+
+@pytest.fixture(scope="session")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
     """Starts groups of workers without Ray."""
     with Ranks(tmp_path_factory.mktemp("ranks")) as starter:

@@ -6,9 +6,9 @@ import pytest
 
 from bfs_platform.config import resolve
 from bfs_platform.config.registry import names
-from bfs_platform.train.launch import data_of
-from bfs_platform.train.networks.sharing import options_of
-from bfs_platform.train.networks.spec import SharingSpec
+from bfs_platform.train.launch.launch import data_of
+from bfs_platform.train.network.sharing import options_of
+from bfs_platform.train.network_spec import SharingSpec
 from bfs_platform.train.spec import TrainSpec
 
 # Recipe: the recipe that it differs from, and the keys in which it does.

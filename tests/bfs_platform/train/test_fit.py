@@ -11,13 +11,15 @@ from safetensors.torch import load_file
 
 from bfs_model import BFSPipeline, integrity
 from bfs_model.errors import BadInput, IntegrityError
-from bfs_model.tiny import random_bundle
+from bfs_model.tiny.components import random_bundle
 from bfs_platform.config import resolve
-from bfs_platform.data.shards import open_dataset
-from bfs_platform.train import engine, launch, loop
-from bfs_platform.train.launch import fit
-from bfs_platform.train.networks.rgba_vae import RgbaVaeTask
+from bfs_platform.data.shard.reading import open_dataset
+from bfs_platform.train import loop
+from bfs_platform.train.launch import launch
+from bfs_platform.train.launch.launch import fit
+from bfs_platform.train.network.rgba_vae import RgbaVaeTask
 from bfs_platform.train.spec import TrainSpec
+from bfs_platform.train.state import engine
 
 SHORT = [
     "num_workers=0",
@@ -54,6 +56,8 @@ def weights_of(manifest: Path, part: str) -> dict[str, torch.Tensor]:
         ("tabletop_compositor", (1,), "compositor"),
         ("tabletop_stage1", (1,), "sharing"),
         ("tabletop_stage2", (1, 2), "sharing"),
+        ("crisp_backbone", (2,), "transformer"),
+        ("crisp_stage1", (1,), "sharing"),
     ],
 )
 def test_every_network_trains_and_its_result_loads(
@@ -74,11 +78,14 @@ def test_every_network_trains_and_its_result_loads(
     assert pipe(torch.zeros(32, 32, 3).numpy(), (4, 4, 20, 20), "a cube", seed=1, num_inference_steps=2).foregrounds[0].size == (32, 32)
 
 
-def test_a_decoder_can_learn_alone(base: Path, datasets: dict[int, Path], tmp_path: Path) -> None:
-    """With `decoder_only` no bit of the encoder changes, so what was trained on its latents keeps its worth."""
-    changes = ("optimizer.lr=1e-2", "network.init=base", "network.decoder_only=true")
-    manifest = fit(spec_of("tabletop_rgba_vae", *changes), str(base), [datasets[1]], tmp_path / "run")
-    before, after = weights_of(base / "manifest.json", "rgba_vae"), weights_of(manifest, "rgba_vae")
+@pytest.mark.parametrize(("part", "stage", "more"), [("rgba_vae", 1, ["network.init=base"]), ("vae", 2, ["network.noise=0.4"])])
+def test_a_decoder_can_learn_alone(part: str, stage: int, more: list[str], base: Path, datasets: dict[int, Path], tmp_path: Path) -> None:
+    """With `decoder_only` no bit of the encoder or the scale of the latents changes: what was trained on them keeps its worth."""
+    recipe = "tabletop_rgba_vae" if part == "rgba_vae" else "tabletop_rgb_vae"
+    spec = spec_of(recipe, "optimizer.lr=1e-2", "network.decoder_only=true", *more)
+    manifest = fit(spec, str(base), [datasets[stage]], tmp_path / "run")
+    before, after = weights_of(base / "manifest.json", part), weights_of(manifest, part)
+    assert (manifest.parent / part / "config.json").read_text() == (base / part / "config.json").read_text()
     changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
     assert changed and all(name.startswith(("decoder.", "post_quant_conv.")) for name in changed)
 
@@ -193,7 +200,7 @@ def test_a_fresh_base_is_that_of_its_seed_and_captions(datasets: dict[int, Path]
     assert not (tmp_path / "run.base").exists()
     made = launch._fresh_base([str(datasets[2])], tmp_path / "run", 3)
     assert launch._fresh_base([str(datasets[2])], tmp_path / "run", 3) == made
-    with pytest.raises(BadInput, match="was made for another seed or for other captions"):
+    with pytest.raises(BadInput, match="was made for another seed, for other captions"):
         fit(spec_of("tabletop_rgb_vae", "seed=4"), "fresh", [datasets[2]], tmp_path / "run")
 
 

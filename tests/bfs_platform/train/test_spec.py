@@ -1,11 +1,13 @@
 """Training specifications refuse what cannot run."""
 
+from pathlib import Path
+
 import pytest
 
 from bfs_model.errors import BadInput
 from bfs_platform.config import resolve
-from bfs_platform.train import engine
 from bfs_platform.train.spec import OptimizerSpec, TrainSpec
+from bfs_platform.train.state import engine, identity
 
 
 def test_batch_must_divide_over_workers() -> None:
@@ -29,3 +31,20 @@ def test_learning_rate_warms_up_and_falls() -> None:
     assert rates[:3] == [0.25, 1.0, 1.0]
     assert rates[3] == pytest.approx(0.55) and rates[4] == pytest.approx(0.1, abs=1e-3)
     assert engine.learning_rate(OptimizerSpec(lr=0.5), 99, 100) == 0.5
+
+
+def test_a_linear_schedule_stays_and_then_falls_to_zero() -> None:
+    """Of 100 steps the last 30 fall: 1 until step 70, one half at step 85, a thirtieth at the last; short runs fall in one step."""
+    linear = OptimizerSpec(lr=1.0, warmup_steps=4, schedule="linear", decay_share=0.3)
+    assert [engine.learning_rate(linear, step, 100) for step in (0, 3, 4, 69, 70)] == [0.25, 1, 1, 1, 1]
+    assert [engine.learning_rate(linear, step, 100) for step in (85, 99)] == pytest.approx([0.5, 1 / 30])
+    assert engine.decay_start(linear, 100) == 70 and engine.decay_start(linear, 1) == 0
+
+
+def test_a_linear_schedule_may_grow_until_it_falls() -> None:
+    """A checkpoint from before the fall fits a run of another length, one from within it does not; a cosine's never does."""
+    for schedule, step, fits in (("linear", 70, True), ("linear", 71, False), ("cosine", 7, False)):
+        short, long = (resolve("tabletop_stage1", [f"num_steps={n}", f"optimizer.schedule={schedule}"], TrainSpec) for n in (100, 200))
+        body = {"identity": identity.identity_of(short), "step": step, "world_size": 1}
+        assert (identity.mismatch(long, 1, {}, Path("checkpoint"), body) == "") == fits
+        assert identity.mismatch(short, 1, {}, Path("checkpoint"), body) == ""

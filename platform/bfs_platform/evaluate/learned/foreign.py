@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bfs_model.errors import BadInput
-from bfs_model.images import png_bytes
+from bfs_model.picture.images import png_bytes
 from bfs_platform.evaluate.learned.spec import THIS_PYTHON
 
 FOREIGN = {"pyiqa": ("musiq", "maniqa"), "hpsv3": ("hpsv3",)}

@@ -1,4 +1,4 @@
-"""FLOP and bytes of a training step of the dual branch, counted from its geometry.
+"""FLOP and bytes of a training step: of the dual branch from its geometry, of other networks as they were counted (`count`).
 
 A multiplication and an addition are two FLOP. The backward pass of frozen weights computes gradients of activations only,
 as many FLOP as the forward pass; attention costs twice its forward there, trainable weights twice theirs.
@@ -6,12 +6,17 @@ as many FLOP as the forward pass; attention costs twice its forward there, train
 
 from dataclasses import dataclass
 
+from bfs_platform.train.plan.count import Counted
 from bfs_platform.train.plan.geometry import Geometry
 from bfs_platform.train.spec import TrainSpec
 
 # Activations that autograd keeps, in values per token and block and unit of width: measured with saved_tensors_hooks on the
-# tiny model (tests/bfs_platform/train/test_plan.py holds them to 15 %). `SHARING` counts image tokens of both branches.
+# tiny model (tests/bfs_platform/train/plan/test_plan.py holds them to 15 %). `SHARING` counts image tokens of both branches.
 SAVED_BASE, SAVED_SHARING = 15.0, 13.0
+# Four bits, and a float32 scale for every 64 weights, itself in eight bits with a scale for every 256 of them.
+NF4_BYTES = 0.5 + (1 + 4 / 256) / 64
+# What an optimizer keeps of a weight: two float32 moments; two of eight bits, with a float32 scale for every 256; four.
+STATE_BYTES = {"adamw": 8.0, "adamw8bit": 2 * (1 + 4 / 256), "prodigy": 16.0}
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,11 @@ def flops_per_sample(g: Geometry) -> Flops:
     return Flops(float(linear + ends + modulation + attention + cross + trained), float(backward))
 
 
+def step_flops(of: Geometry | Counted, spec: TrainSpec) -> float:
+    """FLOP of a sample in a training step."""
+    return of.flops if isinstance(of, Counted) else flops_per_sample(of).step(spec.gradient_checkpointing)
+
+
 @dataclass(frozen=True)
 class Memory:
     """Bytes on one worker, by what they hold."""
@@ -51,29 +61,48 @@ class Memory:
     trainable: float
     gradients: float
     optimizer: float
+    average: float
     activations: float
     buffers: float
 
     @property
     def total(self) -> float:
-        return self.base + self.trainable + self.gradients + self.optimizer + self.activations + self.buffers
+        return self.base + self.trainable + self.gradients + self.optimizer + self.average + self.activations + self.buffers
 
 
-def memory_per_worker(g: Geometry, spec: TrainSpec, world_size: int, micro_batch_size: int) -> Memory:
+def memory_per_worker(of: Geometry | Counted, spec: TrainSpec, world_size: int, micro_batch_size: int) -> Memory:
     """Bytes that a worker holds at the peak of a step."""
     size = 2 if spec.zero.bf16 else 4
     stage = spec.zero.stage
-    base = g.base_params * size / (world_size if stage == 3 else 1)
-    largest_block = 2 * 12 * g.dim**2 * 2 * size  # ZeRO-3 holds the block in use and the next one whole
-    optimizer = 0.0 if spec.zero.offload_optimizer else g.trainable_params * (12 if stage or spec.zero.bf16 else 8)
+    base = of.base_params * size / (world_size if stage == 3 else 1)
+    if spec.memory == "nf4":
+        base = (of.base_params - of.block_weights) * size + of.block_weights * NF4_BYTES
+    kept = of.kept_bytes * micro_batch_size if isinstance(of, Counted) else activation_bytes(of, spec, micro_batch_size)
+    block = 0 if isinstance(of, Counted) or stage < 3 else 2 * 12 * of.dim**2 * 2 * size  # the one in use and the next one, whole
+    masters = 4 if stage or spec.zero.bf16 else 0
+    optimizer = 0.0 if spec.zero.offload_optimizer else of.trainable_params * (STATE_BYTES[spec.optimizer.kind] + masters)
     return Memory(
-        base=base + g.compositor_params * 4,
-        trainable=g.trainable_params * size / (world_size if stage == 3 else 1),
-        gradients=g.trainable_params * 4 / (world_size if stage >= 2 else 1),
+        base=base + of.whole_params * 4,
+        trainable=of.trainable_params * size / (world_size if stage == 3 else 1),
+        gradients=of.trainable_params * 4 / (world_size if stage >= 2 else 1),
         optimizer=optimizer / (world_size if stage else 1),
-        activations=activation_bytes(g, spec, micro_batch_size),
-        buffers=(largest_block if stage == 3 else 0) + 3 * 10**7 * 4,
+        average=_average_bytes(of, spec, world_size),
+        activations=kept,
+        buffers=block + 3 * 10**7 * 4,
     )
+
+
+def checkpoint_bytes(of: Geometry | Counted, spec: TrainSpec) -> float:
+    """Of a checkpoint: float32 weights, what the optimizer keeps, and the average."""
+    average = 4 if spec.ema.half_life_samples else 0
+    return of.trainable_params * (4 + STATE_BYTES[spec.optimizer.kind] + average)
+
+
+def _average_bytes(of: Geometry | Counted, spec: TrainSpec, world_size: int) -> float:
+    """Of the average of the weights, which lies beside the moments, and with them in host memory where they are."""
+    if not spec.ema.half_life_samples or spec.zero.offload_optimizer:
+        return 0.0
+    return 4 * of.trainable_params / (world_size if spec.zero.stage else 1)
 
 
 def activation_bytes(g: Geometry, spec: TrainSpec, micro_batch_size: int) -> float:

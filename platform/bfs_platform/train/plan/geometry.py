@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bfs_model.errors import BadInput
-from bfs_platform.train.networks.spec import SharingSpec
+from bfs_platform.train.network_spec import SharingSpec
 
 _FLUX_COMPOSITOR = 7_400_000  # parameters of Φ at its default width and depth
 
@@ -48,6 +48,16 @@ class Geometry:
         embedders = (2 if self.guidance else 1) * (256 * d + d + d * d + d) + (self.pooled_dim * d + d + d * d + d)
         ends = self.in_channels * d + d + self.text_dim * d + d + (d * 2 * d + 2 * d) + (d * self.out_channels + self.out_channels)
         return self.num_double * double + self.num_single * single + embedders + ends
+
+    @property
+    def block_weights(self) -> int:
+        """Of these, the matrices inside the blocks: what is rounded where the base is quantised."""
+        return (36 * self.num_double + 15 * self.num_single) * self.dim**2
+
+    @property
+    def whole_params(self) -> int:
+        """Frozen parameters beside the transformer that stay float32: Φ's."""
+        return self.compositor_params
 
     @property
     def trainable_params(self) -> int:

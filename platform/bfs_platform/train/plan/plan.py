@@ -4,10 +4,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bfs_model.errors import BadInput
-from bfs_platform.train import order
-from bfs_platform.train.plan.cost import Memory, flops_per_sample, memory_per_worker
+from bfs_platform.train.plan.cost import Memory, checkpoint_bytes, memory_per_worker, step_flops
+from bfs_platform.train.plan.count import Counted
 from bfs_platform.train.plan.geometry import Geometry
 from bfs_platform.train.plan.machines import Machine
+from bfs_platform.train.sample import order
 from bfs_platform.train.spec import TrainSpec
 
 _USABLE = 0.92  # of the memory: the rest goes to the driver and to fragmentation
@@ -40,38 +41,38 @@ class Plan:
         return self.accumulation * self.micro_batch_size * self.world_size / self.step_s
 
 
-def make_plan(spec: TrainSpec, g: Geometry, machine: Machine, nodes: int, workers_per_node: int) -> Plan:
+def make_plan(spec: TrainSpec, of: Geometry | Counted, machine: Machine, nodes: int, workers_per_node: int) -> Plan:
     """Plan `spec` on `nodes` × `workers_per_node` accelerators at its own global batch.
 
     Raises: `BadInput` with numbers and a change that would fit, when the run does not fit the accelerator's memory.
     """
-    plan = predict(spec, g, machine, nodes, workers_per_node)
+    plan = predict(spec, of, machine, nodes, workers_per_node)
     limit = machine.memory_bytes * _USABLE
     if plan.memory.total > limit:
         need = f"needs {plan.memory.total / _GIB:.1f} GiB per worker and a {machine.name} has {limit / _GIB:.1f} GiB to give"
-        remedy = _remedy(spec, g, machine, nodes, workers_per_node)
+        remedy = _remedy(spec, of, machine, nodes, workers_per_node)
         raise BadInput("micro_batch_size", plan.micro_batch_size, need, remedy)
     return plan
 
 
-def predict(spec: TrainSpec, g: Geometry, machine: Machine, nodes: int, workers_per_node: int) -> Plan:
+def predict(spec: TrainSpec, of: Geometry | Counted, machine: Machine, nodes: int, workers_per_node: int) -> Plan:
     """As `make_plan`, whether it fits or not."""
     world_size = nodes * workers_per_node
     share = -(-spec.batch_size // world_size)
     micro = min(spec.micro_batch_size, share)
     accumulation = order.accumulation(spec.batch_size, world_size, micro)
-    flops = flops_per_sample(g).step(spec.gradient_checkpointing) * spec.batch_size
+    flops = step_flops(of, spec) * spec.batch_size
     # Every worker waits for the one with the largest share.
     compute_s = flops / spec.batch_size * share / (machine.tflops * 1e12)
-    compute_s += accumulation * machine.micro_overhead_s + g.trainable_tensors * machine.tensor_s * (8 if spec.zero.stage == 3 else 1)
-    communication_s = _communication_s(spec, g, machine, nodes, workers_per_node, accumulation)
+    compute_s += accumulation * machine.micro_overhead_s + of.trainable_tensors * machine.tensor_s * (8 if spec.zero.stage == 3 else 1)
+    communication_s = _communication_s(spec, of, machine, nodes, workers_per_node, accumulation)
     step_s = compute_s + communication_s
     days = step_s * spec.num_steps / 86400
     return Plan(
         world_size=world_size,
         micro_batch_size=micro,
         accumulation=accumulation,
-        memory=memory_per_worker(g, spec, world_size, micro),
+        memory=memory_per_worker(of, spec, world_size, micro),
         memory_limit_bytes=machine.memory_bytes * _USABLE,
         flops_per_step=flops,
         compute_s=compute_s,
@@ -79,11 +80,13 @@ def predict(spec: TrainSpec, g: Geometry, machine: Machine, nodes: int, workers_
         step_s=step_s,
         days=days,
         cost_dollars=days * 24 * machine.price_per_hour * world_size,
-        checkpoint_bytes=12.0 * g.trainable_params,
+        checkpoint_bytes=checkpoint_bytes(of, spec),
     )
 
 
-def _communication_s(spec: TrainSpec, g: Geometry, machine: Machine, nodes: int, workers_per_node: int, accumulation: int) -> float:
+def _communication_s(
+    spec: TrainSpec, of: Geometry | Counted, machine: Machine, nodes: int, workers_per_node: int, accumulation: int
+) -> float:
     """Seconds of what cannot be hidden behind arithmetic: gradients and updated weights once per step; under ZeRO-3 the
     frozen weights for the forward and again for the backward pass of each micro-batch.
     """
@@ -92,13 +95,13 @@ def _communication_s(spec: TrainSpec, g: Geometry, machine: Machine, nodes: int,
         return 0.0
     bytes_per_s = machine.link_bytes_per_s if nodes > 1 else machine.inside_bytes_per_s
     size = 2 if spec.zero.bf16 else 4
-    moved = 2.0 * g.trainable_params * size
+    moved = 2.0 * of.trainable_params * size
     if spec.zero.stage == 3:
-        moved += accumulation * 2 * g.base_params * size
+        moved += accumulation * 2 * of.base_params * size
     return moved * (world_size - 1) / world_size / bytes_per_s
 
 
-def _remedy(spec: TrainSpec, g: Geometry, machine: Machine, nodes: int, workers_per_node: int) -> str:
+def _remedy(spec: TrainSpec, of: Geometry | Counted, machine: Machine, nodes: int, workers_per_node: int) -> str:
     """The first change, cheapest first, with which the run fits."""
     smaller = [n for n in (8, 4, 2, 1) if n < spec.micro_batch_size]
     recompute = {"gradient_checkpointing": True}
@@ -106,11 +109,19 @@ def _remedy(spec: TrainSpec, g: Geometry, machine: Machine, nodes: int, workers_
     offload = {"zero": spec.zero.model_copy(update={"stage": 3, "offload_optimizer": True})}
     changes: list[tuple[str, dict[str, Any]]] = [(f"micro_batch_size={n}", {"micro_batch_size": n}) for n in smaller]
     least = smaller[-1] if smaller else spec.micro_batch_size
-    changes += [(f"micro_batch_size={least} gradient_checkpointing=true", {"micro_batch_size": least, **recompute})]
-    changes += [(f"{changes[-1][0]} zero.stage=3", {"micro_batch_size": least, **recompute, **shard})]
-    changes += [(f"{changes[-1][0]} zero.offload_optimizer=true", {"micro_batch_size": least, **recompute, **offload})]
+    if not isinstance(of, Counted):  # what was counted, was counted for the other settings of its recipe
+        changes += [(f"micro_batch_size={least} gradient_checkpointing=true", {"micro_batch_size": least, **recompute})]
+        changes += [(f"{changes[-1][0]} zero.stage=3", {"micro_batch_size": least, **recompute, **shard})]
+        changes += [(f"{changes[-1][0]} zero.offload_optimizer=true", {"micro_batch_size": least, **recompute, **offload})]
+        four_bits = {"memory": "nf4", "zero": spec.zero.model_copy(update={"stage": 2, "offload_optimizer": True})}
+        text = f"micro_batch_size={least} gradient_checkpointing=true memory=nf4 zero.stage=2 zero.offload_optimizer=true"
+        changes += [(text, {"micro_batch_size": least, **recompute, **four_bits})]
     for text, change in changes:
-        total = predict(spec.model_copy(update=change), g, machine, nodes, workers_per_node).memory.total
+        total = predict(spec.model_copy(update=change), of, machine, nodes, workers_per_node).memory.total
         if total <= machine.memory_bytes * _USABLE:
             return f"use {' '.join('--set ' + part for part in text.split())} ({total / _GIB:.1f} GiB)"
+    if isinstance(of, Counted):
+        return (
+            f"use the recipe for a smaller card, {'a smaller network.crop, ' if getattr(spec.network, 'crop', 0) else ''}or a larger card"
+        )
     return "use an accelerator with more memory, or more of them with zero.stage=3"

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import CLIPConfig, CLIPModel, Dinov2Config, Dinov2Model
 
-from bfs_model.text import clip_tokenizer
+from bfs_model.network.text import clip_tokenizer
 
 
 @pytest.fixture(scope="session")

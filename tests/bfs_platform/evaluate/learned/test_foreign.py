@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from bfs_model.errors import BadInput
-from bfs_platform.evaluate.learned import take
+from bfs_platform.evaluate.learned import scoring
 from bfs_platform.evaluate.learned.foreign import Absent, ForeignScorer, probe
-from bfs_platform.evaluate.learned.take import Learned, check_learned, present
+from bfs_platform.evaluate.learned.scoring import Learned, check_learned, present
 from bfs_platform.evaluate.spec import LearnedSpec
 
 PYIQA = """
@@ -96,9 +96,9 @@ def test_a_worker_that_cannot_load_what_is_there_says_so(interpreter, tmp_path, 
         spec = LearnedSpec(hpsv3=interpreter, pyiqa=interpreter)
         learned = Learned(present(spec, check_learned(spec)))
         sample = SimpleNamespace(id="a", caption="a cube")
-        monkeypatch.setattr(take, "judged", lambda *_: (np.zeros((4, 4, 3), np.uint8),) * 2)
+        monkeypatch.setattr(scoring, "judged", lambda *_: (np.zeros((4, 4, 3), np.uint8),) * 2)
         result = {"systems": {"model": {}}, "failures": []}
-        learned.take("model", SimpleNamespace(has_layer=False), sample, result)
+        learned.score("model", SimpleNamespace(has_layer=False), sample, result)
         assert result["systems"]["model"]["hpsv3"] is None and result["systems"]["model"]["musiq"] > 0
         assert [failure["system"] for failure in result["failures"]] == ["model: hpsv3"] and said in result["failures"][0]["error"]
         for scorer in learned.scorers:

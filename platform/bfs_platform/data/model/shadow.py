@@ -1,0 +1,42 @@
+"""The learned shadow network as a model of a build: the object is cut out, and its layer comes back with a shadow."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from bfs_model.sampling.shadow_network import LearnedShadow, located
+from bfs_platform.data.model.base import Answer, device_of
+from bfs_platform.data.record import Record, Reject, seed_of
+from bfs_platform.data.spec import DataSpec
+from bfs_platform.data.stage.compose import quantised
+from bfs_platform.data.stage.matting import matting
+
+
+class LearnedShadows:
+    """Works last, on layers as the recipe's matting gives them. The same record gets the same shadow wherever it is built."""
+
+    name = "flux_shadow"
+
+    def __init__(self, spec: DataSpec, folder: Path) -> None:
+        self.spec, self.matting = spec, matting(spec.matting)
+        self.network = LearnedShadow.load(folder, spec.models.flux_shadow_steps, device_of())
+
+    def __call__(self, records: Sequence[Record]) -> list[Answer]:
+        """Records with their shadow; those of stage 2, and layers that come whole, show their own and stay as they are."""
+        return [self._shadowed(record) if self.spec.stage == 1 and not record.whole_layer else record for record in records]
+
+    def _shadowed(self, record: Record) -> Answer:
+        try:
+            given = record.foreground
+            layer = self.matting.cut_out(record.composite, record.object_mask) if given is None else given.astype(np.float32) / 255
+        except Reject as reject:
+            return reject
+        layer = self.network.add_shadow(layer, seed_of(self.spec.seed, "shadow", record.id))
+        return replace(record, foreground=quantised(layer))
+
+
+def check(folder: Path) -> None:
+    """Raise `BadInput` unless the network and the base that it points to are whole."""
+    located(folder)

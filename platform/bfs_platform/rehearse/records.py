@@ -1,0 +1,37 @@
+"""A handful of records to rehearse on, in RORem's layout: drawn balls with shadows, at the size that is asked for, in a moment."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+_COLOURS = {"red": (0.8, 0.15, 0.1), "green": (0.1, 0.6, 0.2), "blue": (0.15, 0.25, 0.8), "yellow": (0.85, 0.75, 0.1)}
+
+
+def write_records(folder: Path, number: int, side: int, seed: int) -> Path:
+    """Write `number` scenes of `side` × `side` pixels, a function of `seed` and their place, and return the folder."""
+    entries = []
+    for index in range(number):
+        name = list(_COLOURS)[index % len(_COLOURS)]
+        pictures = _drawn(np.random.default_rng([seed, index]), side, np.array(_COLOURS[name]))
+        for role, picture in pictures.items():
+            (folder / role).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)).save(folder / role / f"{index:04d}.png")
+        entries.append({role: f"{role}/{index:04d}.png" for role in pictures} | {"caption": f"a {name} ball"})
+    (folder / "meta.json").write_text(json.dumps(entries), encoding="utf-8")
+    return folder
+
+
+def _drawn(draw: np.random.Generator, side: int, colour: np.ndarray) -> dict[str, np.ndarray]:
+    """Picture, mask, background and effect region of one scene, in [0, 1]."""
+    y, x = (np.mgrid[:side, :side] + 0.5) / side
+    grain = draw.normal(0, 0.03, (side, side, 1))  # flat pictures would be near-copies of each other
+    ground = draw.uniform(0.4, 0.8, 3) + 0.2 * (x[..., None] - 0.5) * draw.uniform(-1, 1, 3) - 0.2 * (y[..., None] - 0.5) + grain
+    centre, radius = draw.uniform(0.35, 0.6, 2), draw.uniform(0.14, 0.22)
+    alpha = np.clip((radius - np.hypot(x - centre[0], y - centre[1])) * side + 0.5, 0, 1)[..., None]
+    shade = ((x - centre[0] - 0.06) / radius) ** 2 + ((y - centre[1] - radius) / (0.3 * radius)) ** 2
+    shadow = 0.5 * np.exp(-shade / 2)[..., None]
+    lit = colour * (1.1 - 0.5 * (y[..., None] - centre[1] + radius) / (2 * radius))
+    picture = alpha * lit + (1 - alpha) * (1 - shadow) * ground
+    return {"source": picture, "mask": alpha[..., 0] > 0.5, "GT": ground, "effect": ((shadow > 0.05) & (alpha < 0.5))[..., 0]}

@@ -1,0 +1,111 @@
+"""The optimizers that a recipe can name, and in which form what each keeps goes into checkpoints."""
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bfs_model.errors import BadInput
+from bfs_platform.train.spec import OptimizerSpec, TrainSpec
+from bfs_platform.train.state.guard import Guard, guarded
+from bfs_platform.train.state.prodigy import Prodigy
+
+EIGHT_BITS = "adamw8bit"
+_KNOWN = "bitsandbytes 0.50"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What an optimizer keeps of a parameter, or of this rank's flat shard of all.
+
+    `whole`: float32, a number for each weight: written by parameter, and split again for whatever shards a continued run has.
+    `own`: codes and their scales, which belong to the blocks of one shard: they fit the same ranks and ZeRO stage only.
+    `shared`: numbers of the whole run, entries of the parameter group.
+    """
+
+    whole: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+
+
+KEPT = {
+    "adamw": Kept(whole=("exp_avg", "exp_avg_sq")),
+    EIGHT_BITS: Kept(own=("state1", "state2", "absmax1", "absmax2")),
+    "prodigy": Kept(whole=("exp_avg", "exp_avg_sq", "s", "p0"), shared=("d", "d_max", "d_numerator", "k")),
+}
+
+
+def make(parameters: Sequence[nn.Parameter], spec: TrainSpec) -> torch.optim.Optimizer:
+    """The optimizer of a run, with its guard where it has one.
+
+    Raises: `BadInput` when its library is not there.
+    """
+    o = spec.optimizer
+    settings: dict[str, Any] = {"lr": o.lr, "betas": o.betas, "eps": o.eps, "weight_decay": o.weight_decay}
+    kind: type[torch.optim.Optimizer] = torch.optim.AdamW
+    if o.kind == "prodigy":
+        kind, settings = Prodigy, {**settings, "d_coef": o.d_coef, "sharded": spec.zero.stage > 0}
+    elif o.kind == EIGHT_BITS:
+        kind = _eight_bits(o)
+    if spec.guard.norm_factor or spec.guard.loss_factor:
+        kind, settings = guarded(kind), {**settings, "guard": Guard(spec.guard)}
+    made = kind(parameters, **settings)
+    made.kept = KEPT[o.kind]  # type: ignore[attr-defined]
+    return made
+
+
+def check(spec: OptimizerSpec) -> None:
+    """Raises `BadInput` when this machine lacks the library of an optimizer."""
+    if spec.kind == EIGHT_BITS and importlib.util.find_spec("bitsandbytes") is None:
+        _refuse(spec, "needs bitsandbytes, which is not installed")
+
+
+def of(engine: Any) -> Any:
+    """The optimizer inside an engine, under whatever DeepSpeed puts around it."""
+    return getattr(engine.optimizer, "optimizer", engine.optimizer)
+
+
+def kept(engine: Any) -> Kept:
+    """What an engine's optimizer keeps."""
+    found: Kept = getattr(of(engine), "kept", KEPT["adamw"])
+    return found
+
+
+def shared(engine: Any) -> Tensor:
+    """The numbers of the whole run, float64."""
+    (group,) = of(engine).param_groups
+    return torch.tensor([float(group[key]) for key in kept(engine).shared], dtype=torch.float64)
+
+
+def restore_shared(engine: Any, values: Tensor) -> None:
+    """The inverse of `shared`."""
+    (group,) = of(engine).param_groups
+    group.update({key: type(group[key])(value) for key, value in zip(kept(engine).shared, values.tolist(), strict=True)})
+
+
+def begin(optimizer: Any, flat: Tensor, num_updates: Tensor) -> None:
+    """Give a flat shard the state that the optimizer itself would make at its first update, all zero, after `num_updates` of them."""
+    form: Kept = getattr(optimizer, "kept", KEPT["adamw"])
+    if form.own:
+        optimizer.init_state(optimizer.param_groups[0], flat, 0, 0)
+        optimizer.state[flat]["step"] = int(num_updates)
+    else:
+        count = {} if form.shared else {"step": num_updates.float()}
+        optimizer.state[flat] = {**count, **{key: torch.zeros_like(flat) for key in form.whole}}
+
+
+def _eight_bits(spec: OptimizerSpec) -> type[torch.optim.Optimizer]:
+    check(spec)
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError as error:
+        _refuse(spec, f"needs a bitsandbytes that fits this torch ({error})")
+    found: type[torch.optim.Optimizer] = AdamW8bit
+    return found
+
+
+def _refuse(spec: OptimizerSpec, rule: str) -> None:
+    raise BadInput("optimizer.kind", spec.kind, rule, f"install it ({_KNOWN} is known to work), or use optimizer.kind=adamw")

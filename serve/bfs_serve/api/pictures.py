@@ -1,0 +1,126 @@
+"""Uploaded pictures: looked at in child processes under limits, and kept as blobs. A hostile one costs its child, nobody else."""
+
+import asyncio
+import io
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image
+
+from bfs_model.errors import BadInput
+from bfs_model.picture.images import FORMATS
+from bfs_platform.data.decode.isolated import IsolatedReader
+from bfs_platform.data.record import Reject
+from bfs_platform.data.spec import DecoderSpec
+from bfs_serve import problems
+from bfs_serve.problems import ProblemError
+
+MAX_IMAGE_BYTES = 64 * 2**20
+MAX_PIXELS = 8192 * 8192
+_READERS = 2
+# Seconds of computing are what a hostile picture may cost; those of waiting only bound how long a busy machine is put up with.
+_LIMITS = DecoderSpec(cpu_s=8.0, wall_s=60.0)
+_TINY_LIMITS = DecoderSpec(cpu_s=1.0, wall_s=20.0)
+_SMALL_PIXELS = 2**22
+_HEADER_BYTES = 2**14
+_TOO_LARGE = re.compile(r"more than [0-9,]+( pixels)?$")  # what `read_image` says of too many pixels
+Value = TypeVar("Value")
+_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF", b"II*\0", b"MM\0*")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Looked:
+    """A picture that can be read: its bytes, and its upright size."""
+
+    data: bytes
+    width: int
+    height: int
+
+
+class Pictures:
+    """A few readers in child processes, shared by all requests of this process."""
+
+    def __init__(self, num_readers: int = _READERS, limits: DecoderSpec = _LIMITS, small: DecoderSpec = _TINY_LIMITS) -> None:
+        self._threads = ThreadPoolExecutor(num_readers, thread_name_prefix="pictures")
+        self._small: SimpleQueue[IsolatedReader] = SimpleQueue()
+        self._large: SimpleQueue[IsolatedReader] = SimpleQueue()
+        for _ in range(num_readers):
+            self._small.put(IsolatedReader(small))
+            self._large.put(IsolatedReader(limits))
+
+    async def look(self, data: bytes, key: str) -> Looked:
+        """Decode an uploaded picture once, to be sure that it can be. Raises `ProblemError`."""
+        width, height = await self._asked(data, key, lambda reader: reader.size(data, key=key, max_pixels=MAX_PIXELS))
+        return Looked(data, width, height)
+
+    async def both(self, first: bytes, second: bytes, keys: tuple[str, str]) -> tuple[np.ndarray, np.ndarray]:
+        """The pixels of two pictures, uint8 RGB [H, W, 3]. Raises `ProblemError`."""
+        return await self._decoded(first, keys[0]), await self._decoded(second, keys[1])
+
+    async def _decoded(self, data: bytes, key: str) -> np.ndarray:
+        return await self._asked(data, key, lambda reader: reader(data, key=key, max_pixels=MAX_PIXELS).over_white())
+
+    async def _asked(self, data: bytes, key: str, ask: Callable[[IsolatedReader], Value]) -> Value:
+        _check(data, key)
+        queue = self._small if 0 < _announced(data) <= _SMALL_PIXELS else self._large
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._ask, data, key, queue, ask)
+
+    def _ask(self, data: bytes, key: str, queue: "SimpleQueue[IsolatedReader]", ask: Callable[[IsolatedReader], Value]) -> Value:
+        reader = queue.get()
+        try:
+            return ask(reader)
+        except BadInput as error:
+            raise ProblemError(problems.of_bad_input(error, "too-large" if _TOO_LARGE.search(error.rule) else "invalid")) from None
+        except Reject as error:
+            raise _refused("invalid", key, f"<{len(data)} bytes>", str(error).removeprefix(f"{key} "), "save it anew, as PNG") from None
+        finally:
+            queue.put(reader)
+
+    def close(self) -> None:
+        """End the children."""
+        self._threads.shutdown(wait=False)
+        for queue in (self._small, self._large):
+            while not queue.empty():
+                queue.get().close()
+
+
+def is_picture(data: bytes) -> bool:
+    """Whether bytes begin as those of a picture that can be read here."""
+    return data.startswith(_SIGNATURES)
+
+
+def _check(data: bytes, key: str) -> None:
+    """Raises `ProblemError` for too many bytes, too many pixels by what the picture says itself, or no picture at all."""
+    shown = f"<{len(data)} bytes>"
+    if len(data) > MAX_IMAGE_BYTES:
+        raise too_many_bytes(key, len(data))
+    if not is_picture(data):
+        raise _refused("unsupported-media-type", key, shown, "is not a PNG, JPEG, WebP or TIFF picture", "save it as one of these")
+    if _announced(data) > MAX_PIXELS:
+        raise _refused("too-large", key, shown, f"has more than {MAX_PIXELS:,} pixels", "scale the picture down")
+
+
+def _announced(data: bytes) -> int:
+    """How many pixels a picture says in its first bytes that it has; 0 where they do not tell. More of it is not looked at here:
+    the headers of a hostile one can be as long as the whole."""
+    try:
+        with Image.open(io.BytesIO(data[:_HEADER_BYTES]), formats=FORMATS) as header:
+            return header.width * header.height
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return MAX_PIXELS + 1
+    except Exception:  # decoders raise anything on hostile bytes; the reader says what is wrong
+        return 0
+
+
+def too_many_bytes(key: str, size: int) -> ProblemError:
+    rule = f"is larger than {MAX_IMAGE_BYTES // 2**20} MiB"
+    return _refused("too-large", key, f"<{size} bytes>", rule, "scale the picture down or save it as JPEG")
+
+
+def _refused(slug: str, key: str, value: object, rule: str, remedy: str) -> ProblemError:
+    return ProblemError(problems.of_bad_input(BadInput(key, value, rule, remedy), slug))

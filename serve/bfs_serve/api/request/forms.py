@@ -1,0 +1,185 @@
+"""How each endpoint is asked, and what its answer becomes: from an upload to an order whose pictures are stored."""
+
+import asyncio
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bfs_model.errors import BadInput
+from bfs_model.picture.boxes import Box
+from bfs_platform.client.fields import (
+    DocumentBody,
+    DocumentFields,
+    ExportBody,
+    ExportFields,
+    ExtractionBody,
+    ExtractionFields,
+    LayerBody,
+    LayerFields,
+)
+from bfs_serve import problems
+from bfs_serve.api.pictures import is_picture
+from bfs_serve.api.request.uploads import Form, Upload, refused
+from bfs_serve.api.service import Service
+from bfs_serve.job.orders import DocumentOrder, ExportOrder, ExtractionOrder, LayerEdit, LayerOrder, Order, SceneLayer
+from bfs_serve.problems import ProblemError
+
+LAYER = Form(LayerFields, LayerBody, needed=("background",), optional=("reference",))
+EXTRACTION = Form(ExtractionFields, ExtractionBody, needed=("composite", "background"))
+DOCUMENT = Form(DocumentFields, DocumentBody, needed=("background",), optional=("document",), lists=("layers",))
+EXPORT = Form(ExportFields, ExportBody, needed=("document",), lists=("edits", "order"))
+FORMS = (LAYER, EXTRACTION, DOCUMENT, EXPORT)
+
+_CHANGED = 3  # levels by which two pictures differ where something was added, beyond what saving them again does
+_DOCUMENT_START = b"PK\x03\x04"
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """An order, the model that was asked for, and whether the caller chose the seed."""
+
+    order: Order
+    model: str | None
+    explicit_seed: bool
+
+
+async def layer(service: Service, upload: Upload[LayerFields]) -> Ordered:
+    """`POST /v1/layers`. Raises `ProblemError`."""
+    f = upload.fields
+    if not f.prompt and "reference" not in upload.files:
+        raise refused("prompt", "<0 characters>", "is empty", "describe the object in words, or show it in a reference")
+    background = await service.pictures.look(upload.files["background"], "background")
+    if "reference" in upload.files:
+        await service.pictures.look(upload.files["reference"], "reference")
+    box = _within(f.box, background.width, background.height)
+    stored = await _stored(service, upload.files)
+    order = LayerOrder(
+        width=background.width,
+        height=background.height,
+        box=box,
+        prompt=f.prompt,
+        seed=_seed(f.seed),
+        candidates=f.candidates,
+        **_settings(f),
+        **stored,
+    )
+    return Ordered(order, f.model, f.seed is not None)
+
+
+async def extraction(service: Service, upload: Upload[ExtractionFields]) -> Ordered:
+    """`POST /v1/extractions`. Raises `ProblemError`."""
+    f = upload.fields
+    composite, background = upload.files["composite"], upload.files["background"]
+    finished, empty = await service.pictures.both(composite, background, ("composite", "background"))
+    if finished.shape != empty.shape:
+        sizes = [f"{p.shape[1]}x{p.shape[0]}" for p in (finished, empty)]
+        raise refused("composite", sizes[0], f"has another size than the background, {sizes[1]}", "give both in one size")
+    height, width = empty.shape[:2]
+    box = await asyncio.to_thread(_changed, finished, empty) if f.box is None else _within(f.box, width, height)
+    extra: dict[str, Any] = {"joint_guidance": f.joint_guidance, "refit": f.refit, "prompt": f.prompt}
+    stored = await _stored(service, upload.files)
+    order = ExtractionOrder(width=width, height=height, box=box, seed=_seed(f.seed), **extra, **_settings(f), **stored)
+    return Ordered(order, f.model, f.seed is not None)
+
+
+async def document(service: Service, upload: Upload[DocumentFields]) -> Ordered:
+    """`POST /v1/documents`. Raises `ProblemError`."""
+    f = upload.fields
+    background = await service.pictures.look(upload.files["background"], "background")
+    if (f.redraw is None) == ("document" in upload.files):
+        raise refused("document", "<file>", "goes together with redraw", "give both, or neither")
+    layers = []
+    for number, entry in enumerate(f.layers):
+        place = f"layers[{number}]"
+        reference = getattr(entry, "reference", None)
+        if not entry.prompt and reference is None:
+            raise refused(f"{place}.prompt", "<0 characters>", "is empty", "describe the object in words, or show it in a reference")
+        shown = None
+        if reference is not None:
+            await service.pictures.look(reference, f"{place}.reference")
+            shown = await asyncio.to_thread(service.blobs.put, reference)
+        plain = {name: getattr(entry, name) for name in ("prompt", "steps", "opacity", "blend_mode", "visible", "split_effects")}
+        box = _within(entry.box, background.width, background.height, f"{place}.box")
+        name = entry.name or entry.prompt[:200] or f"layer {number + 1}"
+        layers.append(SceneLayer(name=name, box=box, seed=_seed(entry.seed), reference=shown, **plain))
+    _check_names(layers, f.redraw)
+    if "document" in upload.files:
+        _check_document(upload.files["document"])
+    stored = await _stored(service, upload.files)
+    size: dict[str, Any] = {"width": background.width, "height": background.height}
+    explicit = all(entry.seed is not None for entry in f.layers)
+    return Ordered(DocumentOrder(layers=tuple(layers), redraw=f.redraw, **size, **stored), f.model, explicit)
+
+
+async def export(service: Service, upload: Upload[ExportFields]) -> Ordered:
+    """`POST /v1/exports`. Raises `ProblemError`."""
+    f = upload.fields
+    data = upload.files["document"]
+    if is_picture(data):
+        looked = await service.pictures.look(data, "document")
+        width, height = looked.width, looked.height
+    else:
+        _check_document(data, "send a .zip or .ora that this service or bfs wrote, or a picture")
+        width, height = await asyncio.to_thread(_size_of, data)
+    edits = tuple(LayerEdit(**edit.model_dump()) for edit in f.edits)
+    stored = await _stored(service, upload.files)
+    order = ExportOrder(width=width, height=height, edits=edits, order=tuple(f.order) if f.order else None, **stored)
+    return Ordered(order, None, True)
+
+
+async def _stored(service: Service, files: dict[str, bytes]) -> dict[str, Any]:
+    """The names under which uploads are kept."""
+    return await asyncio.to_thread(lambda: {key: service.blobs.put(data) for key, data in files.items()})
+
+
+def _settings(fields: Any) -> dict[str, Any]:
+    return {name: getattr(fields, name) for name in ("steps", "true_cfg_scale", "step_cache", "split_effects")}
+
+
+def _seed(given: int | None) -> int:
+    return secrets.randbits(32) if given is None else given
+
+
+def _within(box: Box, width: int, height: int, key: str = "box") -> tuple[int, int, int, int]:
+    try:
+        found = box.within(width, height)
+    except BadInput as error:
+        raise ProblemError(problems.of_bad_input(BadInput(key, error.value, error.rule, error.remedy))) from None
+    return found.x0, found.y0, found.x1, found.y1
+
+
+def _changed(finished: np.ndarray, empty: np.ndarray) -> tuple[int, int, int, int]:
+    """The box around what differs between two pictures, uint8 [H, W, 3]. Raises `ProblemError` where nothing does."""
+    differs = np.abs(finished.astype(np.int16) - empty).max(axis=-1) > _CHANGED
+    rows, columns = np.flatnonzero(differs.any(axis=1)), np.flatnonzero(differs.any(axis=0))
+    if not len(rows):
+        raise refused("composite", "<picture>", "is the same picture as the background", "give the finished picture, or a box")
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _check_names(layers: list[SceneLayer], redraw: str | None) -> None:
+    names = [layer.name.casefold() for layer in layers]
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            raise refused(f"layers[{number}].name", layers[number].name, "is the name of another layer", "give every layer one of its own")
+    if redraw is not None and redraw not in [layer.name for layer in layers]:
+        raise refused("redraw", redraw, "is not the name of a layer", f"use one of {', '.join(layer.name for layer in layers)}")
+
+
+def _check_document(data: bytes, remedy: str = "send the .zip or .ora that this service or bfs wrote") -> None:
+    if not data.startswith(_DOCUMENT_START):
+        rule = "is not a layered document that can be read here"
+        raise refused("document", f"<{len(data)} bytes>", rule, remedy, "unsupported-media-type")
+
+
+def _size_of(data: bytes) -> tuple[int, int]:
+    """Width and height of a document, by what it says of itself. Raises `ProblemError`."""
+    from bfs_model.document import file as documents
+
+    try:
+        described = documents.read_manifest(data)
+        return int(described["width"]), int(described["height"])
+    except BadInput as error:
+        raise ProblemError(problems.of_bad_input(BadInput("document", error.value, error.rule, error.remedy))) from None

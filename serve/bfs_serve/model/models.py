@@ -1,0 +1,222 @@
+"""The models of a worker: which versions are published, which are loaded, and the follower that finds and tries new ones.
+
+One worker at a time follows a name. It loads a new version beside the old, draws its smoke picture, and then publishes it; from
+then on new orders are pinned to it, and the other workers load it. A version that fails is remembered, and the old one
+stays; so is one whose loading ends the process, which cannot say so itself: what is begun is written down before.
+A candidate is loaded and tried in the same way, and then watched: see `model.trials`.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from bfs_model.picture.images import png_bytes
+from bfs_serve.job.engine import Engine, ModelInfo, Pin, Request, Settings
+from bfs_serve.model.canary import is_over, untried
+from bfs_serve.model.trials import Candidates, RegistryCandidates, Trials
+from bfs_serve.store.blobs import Blobs
+from bfs_serve.store.jobs import JobStore
+from bfs_serve.telemetry import amounts
+from bfs_serve.telemetry.amounts import Tally
+from bfs_serve.telemetry.logs import log
+
+_HISTORY = 8  # versions of a name whose orders may still be on their way
+_FAILED = 16
+_NOTHING: dict[str, Any] = {"history": {}, "failed": {}}  # what is known of a name under which nothing is published
+_MAX_TRIES = 2  # processes that may end while they load a version; what ends two would end a third
+_LOOK_S = 10.0  # what was published is looked for at least so often
+_LEAST_LEASE_S = 5.0
+SMOKE_SEED = 7
+SMOKE_SIZE = (64, 64)
+
+
+class Models:
+    """`names`: what is served. `engine_cls` loads them. At most `max_loaded` engines are kept, those longest unused go first."""
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        engine_cls: type[Engine],
+        store: JobStore,
+        blobs: Blobs,
+        worker: str,
+        follow_s: float,
+        max_loaded: int = 3,
+        candidates: Candidates | None = None,
+    ) -> None:
+        self.names = tuple(names)
+        self.tally = Tally()
+        self._engine_cls, self._store, self._blobs, self._worker = engine_cls, store, blobs, worker
+        self._follow_s, self._max_loaded = follow_s, max(max_loaded, 2 * len(self.names) + 1)
+        self._period_s = min(follow_s or _LOOK_S, _LOOK_S)
+        self._lease_s = max(_LEAST_LEASE_S, 3 * self._period_s)
+        self._engines: OrderedDict[tuple[str, str], Engine] = OrderedDict()
+        self._loading = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="load")
+        self._trials = Trials(candidates or RegistryCandidates(), store, blobs, engine_cls.locate, self._tried)
+
+    def take_over(self, other: "Models") -> None:
+        """Keep what another one had loaded."""
+        self._engines, self._loading, self.tally = other._engines, other._loading, other.tally
+
+    async def start(self) -> None:
+        """Have every served model loaded: the published version, or the one that its name means now. Raises what loading raises."""
+        for name in self.names:
+            while not await self._is_loaded(name):
+                if await self._may_follow(name):
+                    await self._follow(name, first=True)
+                else:
+                    await asyncio.sleep(0.2)
+
+    async def run(self) -> None:
+        """Keep to what the names mean, until canceled."""
+        while True:
+            await asyncio.sleep(self._period_s)
+            for name in self.names:
+                try:
+                    if self._follow_s and await self._may_follow(name):
+                        await self._follow(name)
+                        await self._trials.look(name)
+                    await self._is_loaded(name)
+                except Exception as error:
+                    log.error("model is not followed for now", model=name, error=f"{type(error).__name__}: {error}"[:500])
+
+    async def close(self) -> None:
+        """Let others follow at once."""
+        for name in self.names:
+            await self._store.let_go(f"follow:{name}", self._worker)
+
+    async def engine(self, name: str, version: str) -> Engine:
+        """The engine of a version, loaded if need be. Raises `BadInput` or what loading raises."""
+        async with self._loading:
+            key = name, version
+            if key not in self._engines:
+                uri = await self._uri(name, version)
+                self._engines[key] = await self._load(name, Pin(uri, version))
+                while len(self._engines) > self._max_loaded:
+                    self._engines.popitem(last=False)
+            self._engines.move_to_end(key)
+            return self._engines[key]
+
+    async def _uri(self, name: str, version: str) -> str:
+        published = await self._store.published()
+        history = published[name][1]["history"] if name in published else {}
+        return str(history.get(version, name))
+
+    async def _load(self, name: str, pin: Pin) -> Engine:
+        began = time.perf_counter()
+        engine = await asyncio.get_running_loop().run_in_executor(self._thread, self._engine_cls, name, pin)
+        seconds = time.perf_counter() - began
+        log.info("loaded", model=name, version=pin.version[:12], seconds=round(seconds, 3))
+        self.tally.add(amounts.of_seconds(amounts.LOAD_SECONDS, seconds))
+        return engine
+
+    async def _is_loaded(self, name: str) -> bool:
+        """Load the published version, and what is tried beside it. Returns whether there is one."""
+        version, body = (await self._store.published()).get(name, ("", {}))
+        if not version:
+            return False
+        await self.engine(name, version)
+        trial = body.get("canary")
+        if trial and not is_over(trial):
+            await self.engine(name, trial["version"])
+        return True
+
+    async def _may_follow(self, name: str) -> bool:
+        return await self._store.hold(f"follow:{name}", self._worker, self._lease_s)
+
+    @contextlib.asynccontextmanager
+    async def _kept(self, name: str) -> AsyncIterator[None]:
+        """Stay the one who follows a name, however long that takes. The lease is short: when its holder dies, another one goes on."""
+
+        async def keep() -> None:
+            while True:
+                await asyncio.sleep(self._lease_s / 3)
+                with contextlib.suppress(Exception):  # the store is away: the lease may outlast that
+                    await self._may_follow(name)
+
+        keeper = asyncio.create_task(keep())
+        try:
+            yield
+        finally:
+            keeper.cancel()
+
+    @contextlib.asynccontextmanager
+    async def _noted(self, name: str, tried: str) -> AsyncIterator[None]:
+        """Have it written down that a version is being tried; a process that is told to stop meanwhile takes that back.
+
+        Raises `RuntimeError` when processes ended at it before.
+        """
+        version, body = (await self._store.published()).get(name, ("", dict(_NOTHING)))
+        tries, body = body.get("tried", {}).get(tried, 0), untried(body)
+        if tries >= _MAX_TRIES:
+            raise RuntimeError(f"{tries} processes ended while they loaded it; see the log of the service")
+        await self._store.publish(name, version, body | {"tried": {tried: tries + 1}})
+        try:
+            yield
+        except asyncio.CancelledError:
+            with contextlib.suppress(Exception):
+                await self._store.publish(name, version, body)
+            raise
+
+    async def _follow(self, name: str, first: bool = False) -> None:
+        """Find out what `name` means; load, try and publish it when that is new."""
+        version, body = (await self._store.published()).get(name, ("", dict(_NOTHING)))
+        pin = await asyncio.to_thread(self._engine_cls.locate, name)
+        if pin.version == version or (pin.version in body["failed"] and not first):
+            return
+        body = untried(body)
+        try:
+            engine, smoke = await self._tried(name, pin)
+        except Exception as error:
+            failed = {**body["failed"], pin.version: f"{type(error).__name__}: {error}"[:500]}
+            await self._store.publish(name, version, body | {"failed": dict(list(failed.items())[-_FAILED:])})
+            if first:
+                raise
+            log.error("version cannot be served, the old one stays", model=name, version=pin.version[:12], error=failed[pin.version])
+            return
+        history = {**body["history"], pin.version: pin.uri}
+        shown = {"history": dict(list(history.items())[-_HISTORY:]), "failed": body["failed"], "info": asdict(engine.info)}
+        shown["smoke"] = await asyncio.to_thread(self._blobs.put, smoke)
+        if (trial := body.get("canary")) and trial["told"]:  # one that goes on was watched beside another champion
+            shown["canary"] = trial
+        await self._store.publish(name, pin.version, shown)
+        log.info("serving", model=name, version=pin.version[:12])
+
+    async def _tried(self, name: str, pin: Pin) -> tuple[Engine, bytes]:
+        """A version that has drawn its smoke picture, and that as PNG. Raises what is wrong with it."""
+        async with self._kept(name), self._loading, self._noted(name, pin.version):
+            engine = self._engines.get((name, pin.version)) or await self._load(name, pin)
+            smoke = await asyncio.get_running_loop().run_in_executor(self._thread, smoke_picture, engine)
+            self._engines[name, pin.version] = engine
+        return engine, await asyncio.to_thread(png_bytes, smoke)
+
+
+def smoke_picture(engine: Engine) -> Image.Image:
+    """One layer by this engine on a plain picture. Raises `RuntimeError` when it is not one, or shows nothing at all."""
+    side, _ = SMOKE_SIZE
+    ramp = np.linspace(90, 200, side, dtype=np.uint8)
+    background = Image.fromarray(np.repeat(np.tile(ramp, (side, 1))[..., None], 3, axis=2))
+    words = engine.info.vocabulary or {}
+    prompt = " ".join(values[0] for values in words.values()) or "a red ball"
+    request = Request(background, (12, 12, 52, 52), prompt, SMOKE_SEED)
+    (drawn,) = engine.draw([request], Settings(steps=2), lambda done, total, preview: None, lambda: False)
+    if drawn.layer.mode != "RGBA" or drawn.layer.size != background.size:
+        raise RuntimeError(f"the smoke picture is {drawn.layer.mode} {drawn.layer.size}")
+    if not np.asarray(drawn.layer.getchannel("A")).any():
+        raise RuntimeError("the smoke picture is empty")
+    return drawn.layer
+
+
+def info_of(published: tuple[str, dict[str, Any]]) -> ModelInfo | None:
+    """What callers see of a published model."""
+    version, body = published
+    return ModelInfo(**{**body["info"], "capabilities": tuple(body["info"]["capabilities"])}) if version else None

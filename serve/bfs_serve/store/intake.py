@@ -1,0 +1,111 @@
+"""Taking jobs on: idempotency keys, limits, and the row itself. One transaction, alone."""
+
+import secrets
+from dataclasses import dataclass, replace
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from bfs_serve.store import rows, totals
+from bfs_serve.store.records import FAILED, QUEUED, Job, Limits, NewJob, Refusal
+from bfs_serve.store.tables import jobs, keys
+from bfs_serve.telemetry import amounts
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The job, and whether it is that of an earlier request with the same idempotency key."""
+
+    job: Job
+    replayed: bool = False
+
+
+def submit(connection: Connection, new: NewJob, limits: Limits, now: float) -> Accepted | Refusal:
+    """Take a job on, unless its key says that it was already, or a limit that there is no room."""
+    if new.key is not None:
+        known = _known(connection, new, now)
+        if known is not None:
+            if isinstance(known, Accepted):
+                _remember(connection, new, known.job.id, now + limits.key_ttl_s)
+            return known
+    refusal = _refusal(connection, new, limits, now)
+    if refusal is not None:
+        return refusal
+    row = connection.execute(sa.insert(jobs).values(_row(new, now)).returning(jobs)).one()
+    rows.use(connection, row.seq, new.blobs)
+    job = rows.to_job(connection, row)
+    rows.tell(connection, row.seq, QUEUED, {"position": job.position})
+    if new.key is not None:
+        _remember(connection, new, job.id, now + limits.key_ttl_s)
+    totals.add(connection, {(amounts.ACCEPTED, new.kind): 1})
+    return Accepted(replace(job, num_events=1))
+
+
+def full(connection: Connection, owner: str, limits: Limits, now: float) -> Refusal | None:
+    """Why no further job of this owner may wait. Looks at those that wait alone: it is asked before every request."""
+    mine = sa.func.coalesce(sa.func.sum(sa.case((jobs.c.owner == owner, 1), else_=0)), 0)
+    queued, own = connection.execute(sa.select(sa.func.count(), mine).where(jobs.c.status == QUEUED)).one()
+    return _queue_is_full(queued, own, limits)
+
+
+def _row(new: NewJob, now: float) -> dict[str, Any]:
+    given = {
+        name: getattr(new, name) for name in ("owner", "kind", "order", "model", "version", "batch", "num_bytes", "request_id", "trace")
+    }
+    fresh = {"id": new.id or secrets.token_hex(16), "status": QUEUED, "created_at": now}
+    return given | fresh | {"attempt": 0, "losses": 0, "retryable": False, "num_events": 0}
+
+
+def _known(connection: Connection, new: NewJob, now: float) -> Accepted | Refusal | None:
+    """What an earlier request with this key leads to; None when the job is to be taken on (again)."""
+    own = keys.c.owner == new.owner, keys.c.key == new.key, keys.c.expires_at > now
+    found = connection.execute(sa.select(keys.c.digest, keys.c.job_id).where(*own)).one_or_none()
+    if found is None:
+        return None
+    if found.digest != new.digest:
+        return Refusal(Refusal.KEY_REUSED, "Idempotency-Key was used for a different request; choose a new one.")
+    row = connection.execute(rows.by_id(found.job_id, now)).one_or_none()
+    if row is None:
+        return Refusal(Refusal.KEY_SPENT, "The result of this Idempotency-Key has expired; choose a new one to draw it again.")
+    if row.status == FAILED and row.retryable:
+        return None
+    return Accepted(rows.to_job(connection, row), replayed=True)
+
+
+def _remember(connection: Connection, new: NewJob, job_id: str, until: float) -> None:
+    own = keys.c.owner == new.owner, keys.c.key == new.key
+    values = {"digest": new.digest, "job_id": job_id, "expires_at": until}
+    if not connection.execute(sa.update(keys).where(*own).values(values)).rowcount:
+        connection.execute(sa.insert(keys).values(owner=new.owner, key=new.key, **values))
+
+
+def _refusal(connection: Connection, new: NewJob, limits: Limits, now: float) -> Refusal | None:
+    """Why there is no room. What others keep is never thrown away for it."""
+    alive = sa.or_(jobs.c.expires_at.is_(None), jobs.c.expires_at > now)
+    mine = sa.case((jobs.c.owner == new.owner, 1), else_=0)
+    waits = sa.case((jobs.c.status == QUEUED, 1), else_=0)
+    total = sa.func.coalesce
+    counted = connection.execute(
+        sa.select(
+            total(sa.func.sum(waits), 0).label("queued"),
+            total(sa.func.sum(waits * mine), 0).label("owner_queued"),
+            total(sa.func.sum(jobs.c.num_bytes), 0).label("bytes"),
+            total(sa.func.sum(jobs.c.num_bytes * mine), 0).label("owner_bytes"),
+        ).where(alive)
+    ).one()
+    if (full := _queue_is_full(counted.queued, counted.owner_queued, limits)) is not None:
+        return full
+    if counted.owner_bytes + new.num_bytes > limits.owner_max_bytes:
+        return Refusal(Refusal.QUOTA, f"your jobs and results would take more than {limits.owner_max_bytes // 2**20} MiB")
+    if counted.bytes + new.num_bytes > limits.max_bytes:
+        return Refusal(Refusal.STORE_FULL, "no room is free for another job")
+    return None
+
+
+def _queue_is_full(queued: int, own: int, limits: Limits) -> Refusal | None:
+    if queued >= limits.max_queued:
+        return Refusal(Refusal.QUEUE_FULL, f"{limits.max_queued} jobs are waiting already")
+    if own >= limits.owner_max_queued:
+        return Refusal(Refusal.OWNER_QUEUE_FULL, f"{limits.owner_max_queued} of your jobs are waiting already")
+    return None

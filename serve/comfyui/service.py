@@ -1,0 +1,1 @@
+../krita/bfs_krita/service.py

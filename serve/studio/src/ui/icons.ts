@@ -1,0 +1,35 @@
+/** Icons on a grid of 24, drawn as strokes. */
+
+export const ICONS = {
+  eye: "M2 12s3.6-6.5 10-6.5S22 12 22 12s-3.6 6.5-10 6.5S2 12 2 12zM12 9.2a2.8 2.8 0 1 0 0 5.6 2.8 2.8 0 0 0 0-5.6z",
+  hidden: "M4 4l16 16M9.9 5.7A10.6 10.6 0 0 1 12 5.5c6.4 0 10 6.5 10 6.5a16 16 0 0 1-2.9 3.6M6.3 7.7A15.6 15.6 0 0 0 2 12s3.6 6.5 10 6.5c1.5 0 2.9-.4 4.1-.9",
+  lock: "M6 11h12v9H6zM8.5 11V7.5a3.5 3.5 0 0 1 7 0V11",
+  unlock: "M6 11h12v9H6zM8.5 11V7.5a3.5 3.5 0 0 1 6.8-1.2",
+  up: "M12 19V5M6 11l6-6 6 6",
+  down: "M12 5v14M6 13l6 6 6-6",
+  copy: "M9 9h11v11H9zM5 15H4V4h11v1",
+  trash: "M4 7h16M9 7V4h6v3M6.5 7l1 13h9l1-13",
+  group: "M3 7h7l2 2h9v11H3z",
+  ungroup: "M3 7h7l2 2h9v11H3zM9 14.5h6",
+  split: "M12 3a6 6 0 1 0 0 12 6 6 0 0 0 0-12zM4 19.5h16",
+  redraw: "M20 11a8 8 0 1 0-2.3 6M20 5v6h-6",
+  undo: "M9 7L4 12l5 5M4 12h10a6 6 0 0 1 6 6",
+  redo: "M15 7l5 5-5 5M20 12H10a6 6 0 0 0-6 6",
+  box: "M5 5h3M11 5h2M16 5h3v3M19 11v2M19 16v3h-3M13 19h-2M8 19H5v-3M5 13v-2M5 8V5",
+  move: "M12 3v18M3 12h18M9 6l3-3 3 3M9 18l3 3 3-3M6 9l-3 3 3 3M18 9l3 3-3 3",
+  plus: "M12 5v14M5 12h14",
+  minus: "M5 12h14",
+  fit: "M4 9V4h5M20 9V4h-5M4 15v5h5M20 15v5h-5",
+  dice: "M5 5h14v14H5zM9 9h.01M15 9h.01M9 15h.01M15 15h.01M12 12h.01",
+  close: "M6 6l12 12M18 6L6 18",
+  open: "M3 19V6h6l2 2h8v3M3 19l3-8h16l-3 8z",
+  download: "M12 4v11M7 11l5 5 5-5M4 20h16",
+  history: "M4 12a8 8 0 1 0 2.5-5.8L4 8.5M4 4v4.5h4.5M12 8v4.5l3 2",
+  settings: "M4 7h9M17 7h3M4 12h3M11 12h9M4 17h11M19 17h1M15 5v4M9 10v4M17 15v4",
+  extract: "M4 16v4h16v-4M12 16V4M7 9l5-5 5 5",
+  layers: "M12 3l9 5-9 5-9-5zM3 12.5l9 5 9-5M3 17l9 5 9-5",
+  brush: "M4 20c3 0 4.5-1 4.5-3.5S6.5 13 5.5 14.5 5 19 4 20zM8.5 15.5L19 4.5l1 1L10 16.5",
+  code: "M8 7l-5 5 5 5M16 7l5 5-5 5",
+} as const;
+
+export type IconName = keyof typeof ICONS;

@@ -1,0 +1,66 @@
+"""Several evaluations in one report, beside what the paper prints."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from bfs_model import integrity
+from bfs_model.errors import BadInput
+from bfs_platform.cli.main import app
+from bfs_platform.evaluate.report.results import KIND, METRICS_FILE
+from bfs_platform.evaluate.report.tables import markdown, tables
+
+
+def written(folder: Path, uri: str, figures: dict[str, float], list_hash: str = "1" * 64, **kid: float) -> Path:
+    """An evaluation of one model and the baseline `truth`."""
+
+    def summary(values: dict[str, float]) -> dict[str, Any]:
+        return {name: {"mean": value, "std": None, "n": 5} for name, value in values.items()}
+
+    systems = {"model": summary(figures), "truth": summary({"region_mae": 0.001})}
+    learned = {"kid": {name: {"mean": value} for name, value in kid.items()}}
+    model = {"uri": uri, "content_hash": uri[-1] * 64}
+    results = {"model": model, "list": {"hash": list_hash}, "num_samples": 5, "systems": systems, "learned": learned}
+    folder.mkdir()
+    (folder / METRICS_FILE).write_text(json.dumps(results))
+    integrity.write_manifest(folder, KIND, {"model": model})
+    return folder
+
+
+def test_models_stand_side_by_side(tmp_path: Path) -> None:
+    """A row for each model and one for the baseline that both have; the paper's own rows below; only what was measured has a table."""
+    one = written(tmp_path / "one", "models:/bfs/1", {"region_mae": 0.1, "clip_white": 0.7, "edit_move_mae": 0.05}, model=0.4)
+    two = written(tmp_path / "two", "models:/bfs/2", {"region_mae": 0.2})
+    found = tables([one, two])
+    assert list(found["exact"]["rows"]) == ["models:/bfs/1", "truth", "models:/bfs/2"]
+    assert [row[0] for row in found["exact"]["rows"].values()] == [0.1, 0.001, 0.2]
+    assert found["editing"]["rows"] == {"models:/bfs/1": [0.05, None, None, None]}
+    text = markdown(found)
+    assert "| models:/bfs/1 | 0.700 | – | – | – | 0.40 | – | – |" in text and "| BFS, as printed | 0.721 |" in text
+    assert "table 2" not in text and "paper's tables" not in markdown(tables([two]))
+
+
+def test_two_of_one_name_are_told_apart_and_other_records_refused(tmp_path: Path) -> None:
+    """By their content hash; figures of other lists do not stand in one table."""
+    one, two = (written(tmp_path / name, "model", {"region_mae": 0.1}) for name in ("one", "two"))
+    assert list(tables([one, two])["exact"]["rows"]) == ["model@llllllll", "truth"]
+    other = written(tmp_path / "other", "models:/bfs/3", {"region_mae": 0.1}, "2" * 64)
+    with pytest.raises(BadInput, match="evaluates other records than"):
+        tables([one, other])
+
+
+def test_the_command_writes_them(tmp_path: Path) -> None:
+    """`bfs tables` with a study: table 2 has a row per question; a study that is none is one line."""
+    one = written(tmp_path / "one", "models:/bfs/1", {"region_mae": 0.1})
+    study = tmp_path / "study.json"
+    study.write_text(json.dumps({"systems": {"model": {"placement": {"mean": 4.25}, "average": {"mean": 4.0}}}}))
+    done = CliRunner().invoke(app, ["tables", str(one), "--study", str(study), "--output", str(tmp_path / "tables.md"), "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["study"] == {"model": {"placement": 4.25, "average": 4.0}}
+    assert "| placement | 4.25 |" in (tmp_path / "tables.md").read_text()
+    study.write_text("no")
+    refused = CliRunner().invoke(app, ["tables", str(one), "--study", str(study)])
+    assert refused.exit_code == 2 and len(refused.stderr.strip().splitlines()) == 1

@@ -1,0 +1,220 @@
+"""A stack from a bare shell: up, a submitted job, a promotion, a request, healed, down, and nothing is left."""
+
+import io
+import ipaddress
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx2
+import namespaces
+import psutil
+import pytest
+import training
+from metrics import asked
+from nodes import free_port
+from PIL import Image
+from run_documents import environment_of_the_documents
+from runbooks import commands, pages
+from safetensors.torch import load_file, save_file
+from shells import BIN, bare_shell
+from storm_service import NICENESS
+
+from bfs_model import integrity
+from bfs_model.weight import bundle
+from bfs_platform.stack.marked import marked
+from bfs_platform.stack.state import PORTS, Stack
+
+pytestmark = pytest.mark.soak
+
+FIELDS = {"box": "8,4,40,28", "prompt": "a large red rubber sphere", "seed": "7", "steps": "2"}
+_PATIENCE_S = 1500
+PATIENCE = {"RAY_worker_register_timeout_seconds": str(_PATIENCE_S)}
+_STRANGER = """
+import sys, grpc
+with grpc.insecure_channel(sys.argv[1]) as channel:
+    try:
+        channel.unary_unary("/ray.serve.ASGIService/HandleRequest")(b"", timeout=60)
+    except grpc.RpcError as refused:
+        print(refused.code())
+"""
+
+
+class Shell:
+    """A user's shell in the repository, with a stack in a folder of its own."""
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self.folder, self.root, self.env = folder / "stack", root, bare_shell(folder) | NICENESS | PATIENCE
+        self.ports = {name: free_port() for name in PORTS}
+
+    def run(self, *command: str, code: int | None = 0, **variables: str) -> str:
+        """Run a program of the environment to its end; its stdout."""
+        environment = self.env | variables
+        done = subprocess.run(
+            [str(BIN / command[0]), *command[1:]], env=environment, cwd=self.root, capture_output=True, text=True, timeout=_PATIENCE_S
+        )
+        assert code in (None, done.returncode), f"{command}: {done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+        return done.stdout
+
+    def up(self) -> dict[str, Any]:
+        """What runs, by part, after `bfs up`."""
+        given = [word for name, port in self.ports.items() for word in ("--port", f"{name}={port}")]
+        return _parts(self.run("bfs", "up", "--state", str(self.folder), "--json", *given))
+
+    def status(self, code: int) -> dict[str, Any]:
+        """What `bfs status` says, by part."""
+        return _parts(self.run("bfs", "status", "--state", str(self.folder), "--json", code=code))
+
+    def told(self) -> dict[str, str]:
+        """The variables that `. ENVIRONMENT` brings, as a shell reads them."""
+        lines = subprocess.run(
+            ["sh", "-ec", f". {self.folder}/environment; env -0"], env=self.env, capture_output=True, text=True, check=True
+        ).stdout.split("\0")
+        return dict(line.split("=", 1) for line in lines if line)
+
+
+def _parts(text: str) -> dict[str, Any]:
+    return {part["name"]: part for part in json.loads(text)["parts"]}
+
+
+@pytest.fixture
+def shell(tmp_path: Path, repo_root: Path) -> Iterator[Shell]:
+    """Whatever a test leaves of its stack ends with it."""
+    made = Shell(tmp_path, repo_root)
+    yield made
+    made.run("bfs", "down", "--state", str(made.folder), code=None)
+
+
+def _png() -> bytes:
+    picture = io.BytesIO()
+    Image.linear_gradient("L").resize((48, 32)).convert("RGB").save(picture, "PNG")
+    return picture.getvalue()
+
+
+def _ask(shell: Shell) -> httpx2.Response:
+    with httpx2.Client(base_url=f"http://127.0.0.1:{shell.ports['service']}", timeout=120, trust_env=False) as client:
+        answer = client.post("/v1/layers", files={"background": _png()}, data=FIELDS, headers={"Prefer": "wait=100"})
+    assert answer.status_code == 200, answer.text
+    return answer
+
+
+def test_the_road_of_a_model_on_a_stack(shell: Shell, tmp_path: Path) -> None:
+    """Trained by a submitted job, promoted, served and asked; what is killed is healed by the next `up`; `down` leaves nothing."""
+    dataset = training.write_set(tmp_path / "set", 1, bundle.locate("tiny"), 64)
+    rows = shell.up()
+    assert {row["state"] for row in rows.values()} == {"up"} and all(row["version"] for row in rows.values())
+    assert "with tiny" in rows["service"]["version"] and Path(rows["ray"]["log"]).is_file() and Path(rows["service"]["log"]).is_dir()
+
+    told = shell.told()
+    run = tmp_path / "run"
+    short = [word for change in ("num_steps=2", "num_workers=1", "sample_every_steps=0") for word in ("--set", change)]
+    job = ["python", "jobs/stage1.py", "--recipe", "demo_stage1", *short, "--dataset", str(dataset), "--output", str(run)]
+    said = shell.run("ray", "job", "submit", "--working-dir", ".", "--", *job, **told)
+    assert str(run / "model" / "manifest.json") in said
+    promoted = json.loads(shell.run("bfs", "promote", str(run / "model"), "--json", **told))
+    assert promoted["promoted"] and promoted["version"] == "1"
+    assert "with models:/bfs@champion" in shell.up()["service"]["version"]
+    assert _ask(shell).json()["model"]["name"] == "models:/bfs@champion"
+
+    _strangers_are_kept_out(shell)
+    _prometheus_would_find_what_is_asked_for(shell)
+    second = _slightly_other(run / "model", tmp_path / "second")
+    assert json.loads(shell.run("bfs", "promote", str(second), "--json", **told))["version"] == "2"
+    before = shell.status(0)
+    for name in ("ray", "mlflow"):
+        os.kill(before[name]["pid"], signal.SIGKILL)
+    time.sleep(0.5)
+    dead = shell.status(1)
+    assert all(dead[name]["state"].startswith("died; see ") for name in ("ray", "mlflow")) and dead["service"]["state"] != "up"
+    healed = shell.up()
+    assert {row["state"] for row in healed.values()} == {"up"} and healed["ray"]["pid"] != before["ray"]["pid"]
+    assert _ask(shell).json()["model"]["name"] == "models:/bfs@champion"
+    _runbooks_run(shell)
+    _ends_without_a_trace(shell)
+
+
+def _strangers_are_kept_out(shell: Shell) -> None:
+    """Whatever listens does so on loopback, but for gRPC servers of Serve's replicas, which want the token."""
+    stack = Stack.load(shell.folder)
+    assert stack is not None
+    ours = {process.pid for process in marked(stack.mark)}
+    listening = [c for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.pid in ours]
+    open_ones = [c for c in listening if not ipaddress.ip_address(c.laddr.ip.removeprefix("::ffff:")).is_loopback]
+    assert len(listening) > 8
+    for connection in open_ones:
+        assert "ServeReplica" in " ".join(psutil.Process(connection.pid).cmdline()), connection
+        with grpc.insecure_channel(f"127.0.0.1:{connection.laddr.port}") as channel, pytest.raises(grpc.RpcError) as refused:
+            channel.unary_unary("/ray.serve.ASGIService/HandleRequest")(b"", timeout=60)
+        assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    _strangers_elsewhere_reach_no_more([c.laddr.port for c in listening], [c.laddr.port for c in open_ones])
+    with pytest.raises(httpx2.HTTPStatusError, match="401"):
+        httpx2.get(f"http://127.0.0.1:{shell.ports['dashboard']}/api/jobs/", trust_env=False).raise_for_status()
+
+
+def _strangers_elsewhere_reach_no_more(listening: list[int], open_ones: list[int]) -> None:
+    """From another machine nothing answers but those gRPC servers, and they want the token there, too."""
+    if namespaces.unavailable():
+        return
+    with namespaces.machines(1) as (stranger,):
+        assert set(stranger.reached(sys.executable, listening)) == set(open_ones)
+        for port in open_ones:
+            command = [*stranger.prefix, sys.executable, "-c", _STRANGER, f"{stranger.host}:{port}"]
+            assert "UNAUTHENTICATED" in subprocess.run(command, capture_output=True, text=True, check=True, timeout=_PATIENCE_S).stdout
+
+
+def _prometheus_would_find_what_is_asked_for(shell: Shell) -> None:
+    """Every metric of rules and dashboards is in what the service and Ray show, but those of a training, which has ended."""
+    stack = Stack.load(shell.folder)
+    assert stack is not None
+    targets = json.loads((stack.ray_folder / "prom_metrics_service_discovery.json").read_text())
+    addresses = [f"127.0.0.1:{shell.ports['service']}", *(place for group in targets for place in group["targets"])]
+    with httpx2.Client(timeout=60, trust_env=False) as client:
+        text = "\n".join(client.get(f"http://{address}/metrics").text for address in addresses)
+    kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
+    shown = set(kinds) | {f"{name}_{end}" for name, kind in kinds.items() if kind == "histogram" for end in ("bucket", "sum", "count")}
+    wanted = {name for name in asked(shell.root) if not name.startswith("ray_bfs_train_")}
+    assert len(wanted) > 25 and wanted - shown == set()
+
+
+def _slightly_other(model: Path, copy: Path) -> Path:
+    """The same model with one weight moved by a little: another version."""
+    shutil.copytree(model, copy)
+    path = copy / "sharing" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    next(iter(weights.values())).flatten()[0] += 1e-4
+    save_file(weights, path)
+    integrity.write_manifest(copy, "model", integrity.read_manifest(model, "model")["body"])
+    return copy
+
+
+def _runbooks_run(shell: Shell) -> None:
+    """Each command for everybody, in the shell that the list of runbooks describes."""
+    assert environment_of_the_documents(shell.root), "the runbooks name .venv, and the tests run in another environment"
+    environment = shell.env | shell.told()
+    for page in pages(shell.root):
+        for block in commands(page):
+            if not block.cluster:
+                script = ["bash", "-euo", "pipefail", "-c", block.text]
+                done = subprocess.run(script, env=environment, cwd=shell.root, capture_output=True, text=True, timeout=_PATIENCE_S)
+                assert done.returncode == 0, f"{block.place}: {done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+
+
+def _ends_without_a_trace(shell: Shell) -> None:
+    stack = Stack.load(shell.folder)
+    assert stack is not None and marked(stack.mark)
+    ports = {*stack.settings.ports.values(), *stack.inner.values()}
+    shell.run("bfs", "down", "--state", str(shell.folder))
+    assert marked(stack.mark) == []
+    assert [c.laddr for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.laddr.port in ports] == []
+    assert [path for path in shell.folder.rglob("*") if path.is_socket()] == [] and not stack.ray_folder.exists()
+    assert any((shell.folder / "logs" / "ray-last-session").rglob("*.out")), "Ray's logs are kept"
+    assert shell.status(1) == {}

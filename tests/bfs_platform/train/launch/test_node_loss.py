@@ -1,0 +1,39 @@
+"""A node goes away under a submitted job, with all that runs on it."""
+
+from pathlib import Path
+
+import pytest
+import training
+from nodes import Nodes, until
+from ranks import Ranks
+
+from bfs_platform.train.state import checkpoints
+
+pytestmark = pytest.mark.ray
+
+CHANGES = ("num_workers=2", "num_steps=60", "checkpoint.every_steps=2", "optimizer.lr=1e-4", "max_failures=3")
+
+
+def test_a_submitted_job_survives_the_loss_of_a_node(
+    ranks: Ranks, base: Path, datasets: dict[int, Path], tmp_path: Path, repo_root: Path
+) -> None:
+    """`ray job submit -- python jobs/stage2.py` on three nodes: one that trains is killed, another takes over, and no bit differs."""
+    undisturbed = ranks.run(training.config(tmp_path / "whole", "tabletop_stage2", base, datasets, CHANGES), 2)
+    output, log = tmp_path / "run", tmp_path / "job.log"
+    sets = [f"--set={change}" for change in (*training.SHORT, *CHANGES)]
+    command = ["python", "jobs/stage2.py", "--recipe=tabletop_stage2", f"--base={base}", f"--output={output}", *sets]
+    with Nodes(tmp_path) as cluster:
+        cluster.head(dashboard=True)
+        nodes = [cluster.add() for _ in range(3)]
+        environment = {"BFS_HOME": str(tmp_path / "home"), "DS_ACCELERATOR": "cpu"}
+        job = cluster.submit(log, repo_root, environment, [*command, *(f"--dataset={path}" for path in datasets.values())])
+        until(lambda: checkpoints.committed(output), log, job)
+        training_nodes = [node for node in nodes if cluster.trains(node)]
+        assert len(training_nodes) == 2, "two of three nodes train"
+        cluster.kill(training_nodes[0])
+        assert not (output / "model").exists(), "the run was over before the node was lost, so nothing was tested"
+        assert job.wait(400) == 0, log.read_text(errors="replace")[-4000:]
+    told = log.read_text(errors="replace")
+    assert str(output / "model" / "manifest.json") in told
+    assert training.difference(training.weights_of(output / "model" / "manifest.json"), training.weights_of(undisturbed)) == 0
+    assert [line["step"] for line in training.losses_of(output)] == list(range(1, 61))

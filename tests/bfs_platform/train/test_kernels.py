@@ -1,0 +1,48 @@
+"""The kernel of attention that a run measures at its start, and keeps."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ranks import Ranks
+from training import difference, weights_of
+
+from bfs_platform.train.state import kernels
+from bfs_platform.train.state.kernels import TABLE, Shape
+
+Configured = Callable[..., dict[str, Any]]
+CPU = torch.device("cpu")
+
+
+def test_the_fastest_is_chosen_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both kernels of a CPU are measured; a continued run reads the table, another shape is measured anew; the line names all."""
+    shape = Shape(2, 3, 17, 8, "float32")
+    table = kernels.chosen(tmp_path, shape, CPU)
+    assert set(table["ms"]) == {"flash", "math"} and min(table["ms"].values()) == table["ms"][table["kernel"]] > 0
+    assert json.loads((tmp_path / TABLE).read_text()) == table
+    monkeypatch.setattr(kernels, "measured", lambda shape, device: {"flash": 2.0, "math": 1.0})
+    assert kernels.chosen(tmp_path, shape, CPU) == table
+    other = kernels.chosen(tmp_path, shape._replace(tokens=19), CPU)
+    assert other["kernel"] == "math" and "2×3 heads, 19 tokens of 8 in float32" in kernels.as_text(other)
+    assert kernels.as_text(other).endswith("math 1.00 ms, flash 2.00 ms")
+
+
+def test_a_kernel_that_cannot_is_left_out() -> None:
+    """A device without a kernel gives no time for it, and measuring leaves the generator as it was."""
+    before = torch.random.get_rng_state()
+    assert "cudnn" not in kernels.measured(Shape(1, 1, 5, 8, "bfloat16"), CPU)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.distributed
+def test_a_run_trains_with_what_it_measured(ranks: Ranks, configured: Configured) -> None:
+    """Every rank takes the kernel of the table: the weights are bit by bit those of a run that names it."""
+    settings = ("num_workers=2", "num_steps=2")
+    told = {name: configured(name, "tabletop_stage1", *settings, f"attention={name}") for name in ("measured", "flash", "math")}
+    weights = {name: weights_of(ranks.run(config, 2)) for name, config in told.items()}
+    table = json.loads((Path(told["measured"]["output"]) / TABLE).read_text())
+    assert table["shape"][0] == 4 and difference(weights["measured"], weights[table["kernel"]]) == 0
+    assert difference(weights["flash"], weights["math"]) > 0

@@ -1,0 +1,101 @@
+"""What callers hear while parts of the service are away, hung or forged."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from ray.exceptions import NodeDiedError, ObjectLostError, OwnerDiedError, RayActorError
+from sqlalchemy.exc import OperationalError
+
+from bfs_serve.api.pictures import Pictures
+from bfs_serve.api.service import Service
+from bfs_serve.edge.signature import HEADER, SECRET_VARIABLE, CallerFacts, signed
+from bfs_serve.job.orders import DRAWN_KINDS
+from bfs_serve.model.sampler import Sampler, SamplerSettings
+from bfs_serve.store.blobs import Blobs
+from bfs_serve.store.jobs import JobStore
+from bfs_serve.store.records import Limits, NewJob
+
+MakePng = Callable[..., bytes]
+FIELDS = {"box": "8,4,40,28", "prompt": "a ball"}
+AWAY = [
+    NodeDiedError("the node died"),
+    ObjectLostError("0" * 56, None, ""),
+    OwnerDiedError("0" * 56, None, ""),
+    RayActorError(),
+    OperationalError("SELECT 1", {}, Exception("the database is away")),
+]
+
+
+@pytest.mark.parametrize("error", AWAY, ids=lambda error: type(error).__name__)
+def test_what_is_away_for_now_is_503(client: TestClient, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """It passes, so callers are told to come again; a fault of ours is a 500."""
+
+    async def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(client.app.state.service.store, "get", fail)  # type: ignore[attr-defined]
+    answer = client.get(f"/v1/jobs/{'0' * 32}")
+    assert answer.status_code == 503 and answer.headers["retry-after"] == "2" and answer.json()["type"].endswith(":busy")
+    error = ValueError("a bug")
+    assert client.get(f"/v1/jobs/{'0' * 32}").status_code == 500
+
+
+def test_who_names_the_caller_without_the_guard_is_not_believed(serve: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The header alone says nothing; the guard's signature on this request does."""
+    monkeypatch.setenv(SECRET_VARIABLE, "ours")
+    client = serve(require_guard=True)
+    said = signed(CallerFacts("ann"), "one", client.app.state.secret)  # type: ignore[attr-defined]
+    for headers in ({}, {HEADER: "ann"}, {HEADER: said}, {HEADER: said, "x-request-id": "two"}):
+        answer = client.get("/v1/jobs", headers=headers)
+        assert answer.status_code == 503 and answer.json()["type"].endswith(":guard-missing")
+    assert client.get("/v1/jobs", headers={HEADER: said, "x-request-id": "one"}).status_code == 200
+
+
+def test_one_callers_full_store_is_no_reason_to_refuse_another(
+    serve: Callable[..., TestClient], make_png: MakePng, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Right after a refusal, too; nor is one job that does not fit into what is left of the whole store."""
+    monkeypatch.setenv(SECRET_VARIABLE, "ours")
+    client = serve(limits=Limits(owner_max_bytes=50_000))
+    key = client.app.state.secret  # type: ignore[attr-defined]
+
+    def post(name: str, side: int) -> int:
+        headers = {HEADER: signed(CallerFacts(name), name, key), "x-request-id": name}
+        return client.post("/v1/layers", files={"background": make_png(side, side)}, data=FIELDS, headers=headers).status_code
+
+    assert [post("ann", 640), post("bob", 48), post("ann", 48)] == [507, 202, 202]
+    client = serve(limits=Limits(max_bytes=50_000))
+    key = client.app.state.secret  # type: ignore[attr-defined]
+    assert [post("ann", 640), post("bob", 48), post("ann", 48)] == [503, 202, 202]
+
+
+def test_a_hung_model_makes_the_service_not_ready(tmp_path: Path, pictures: Pictures, make_png: MakePng) -> None:
+    """Its worker says no more that it is at work, and Serve is told to replace it."""
+
+    async def main() -> None:
+        places = str(tmp_path / "jobs.db"), str(tmp_path / "blobs")
+        store = JobStore(places[0])
+        sampler = Sampler(SamplerSettings(*places, "bfs_serve.model.fake:FakeEngine", lease_s=1, stall_s=0.5, grace_s=0, alive_s=0.2))
+        await sampler.reconfigure({"models": ["fake"], "follow_s": 0})
+        service = Service(store, Blobs(places[1]), pictures, ["fake"])
+        while await service.ready() is not None:
+            await asyncio.sleep(0.05)
+        sampler.check_health()
+        blob = service.blobs.put(make_png())
+        order = {"width": 48, "height": 32, "background": blob, "box": [8, 4, 40, 28], "prompt": "hang", "seed": 7}
+        await store.submit(NewJob("ann", DRAWN_KINDS[0], order, "fake", "fake-fake", blobs=(blob,)))
+        deadline = time.monotonic() + 30
+        while (problem := await service.ready()) is None:
+            assert time.monotonic() < deadline, "still ready"
+            await asyncio.sleep(0.05)
+        assert problem.detail == "No worker is at work."
+        with pytest.raises(RuntimeError, match="no step"):
+            sampler.check_health()
+        await sampler.close()
+        service.close()
+
+    asyncio.run(main())

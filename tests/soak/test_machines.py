@@ -1,0 +1,101 @@
+"""A cluster of machines with addresses and cables of their own: its head is lost and comes back, a machine is lost for good."""
+
+import hashlib
+import io
+import secrets
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import namespaces
+import pytest
+from namespaces import Machine
+from nodes import Nodes, until
+from PIL import Image
+from postgres import database, postgres_server
+from redis_server import Redis, redis_server
+from storm_service import NICENESS
+
+from bfs_serve.edge.signature import SECRET_VARIABLE
+from bfs_serve.keys import KEYS_FILE_VARIABLE
+from bfs_serve.runtime import PROXY
+
+pytestmark = [pytest.mark.soak, pytest.mark.ray, pytest.mark.skipif(bool(namespaces.unavailable()), reason=namespaces.unavailable() or "-")]
+
+KEY = secrets.token_hex(16)
+SIZE = 48, 32
+FIELDS = {"box": "8,4,40,28", "prompt": "a ball", "seed": "7", "steps": "4"}
+_WITHIN_S = 900.0
+
+
+@pytest.fixture
+def three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Machine]]:
+    """A machine for the head and two that draw, all with one key for callers."""
+    keys = tmp_path / "keys"
+    keys.write_text(f"me {hashlib.sha256(KEY.encode()).hexdigest()}\n")
+    told = {SECRET_VARIABLE: secrets.token_hex(32), KEYS_FILE_VARIABLE: str(keys), "RAY_gcs_rpc_server_reconnect_timeout_s": "600"}
+    for name, value in (PROXY | NICENESS | told).items():
+        monkeypatch.setenv(name, value)
+    with namespaces.machines(3) as made:
+        yield made
+
+
+def _png() -> bytes:
+    picture = io.BytesIO()
+    Image.linear_gradient("L").resize(SIZE).convert("RGB").save(picture, "PNG")
+    return picture.getvalue()
+
+
+def _ask(machine: Machine, patience_s: float = _WITHIN_S) -> tuple[int, int]:
+    """The size of a layer, by the proxy of one machine; asked again with the same key while it is not there."""
+    deadline, said = time.monotonic() + patience_s, ""
+    headers = {"Authorization": f"Bearer {KEY}", "Prefer": "wait=60", "Accept": "image/png", "Idempotency-Key": secrets.token_hex(8)}
+    with httpx2.Client(base_url=f"http://{machine.address}:8000", timeout=90, trust_env=False) as client:
+        while time.monotonic() < deadline:
+            try:
+                answer = client.post("/v1/layers", files={"background": _png()}, data=FIELDS, headers=headers)
+            except httpx2.HTTPError as error:
+                said = repr(error)
+            else:
+                if answer.status_code == 200:
+                    return Image.open(io.BytesIO(answer.content)).size
+                said = f"{answer.status_code} {answer.text[:300]}"
+            time.sleep(1)
+    raise AssertionError(said)
+
+
+def test_the_head_comes_back_and_a_machine_does_not(three: list[Machine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the head knew is in Redis: while it is away the others go on answering, its successor finds them, and when one of these loses
+    its cable, the last one draws everything."""
+    first, second = three[1:]
+    with redis_server(tmp_path / "redis", first.host) as redis, postgres_server(tmp_path / "postgres", first.host) as server:
+        _remembering(monkeypatch, redis)
+        with Nodes(tmp_path, three) as cluster:
+            secret = f"--redis-password={redis.password}"
+            head = cluster.head(0, True, secret)
+            cluster.add(num_cpus=3)
+            cluster.add(num_cpus=3)
+            deploy = [sys.executable, str(Path(__file__).parents[1] / "support" / "deploy_fake.py")]
+            places = database(server), str(tmp_path / "blobs")
+            log = tmp_path / "deploy.log"
+            deploying = cluster.start(log, [*three[0].prefix, *deploy, *places], RAY_ADDRESS=cluster.gcs)
+            until(lambda: b"deployed" in log.read_bytes(), log, deploying, _WITHIN_S)
+            for machine in (first, second):
+                assert _ask(machine) == SIZE
+
+            cluster.kill(head)
+            for machine in (first, second):
+                assert _ask(machine, patience_s=120) == SIZE  # without a head
+            cluster.head(0, True, secret)
+            for machine in (first, second):
+                assert _ask(machine) == SIZE
+
+            first.unplug()
+            assert _ask(second) == SIZE
+
+
+def _remembering(monkeypatch: pytest.MonkeyPatch, redis: Redis) -> None:
+    monkeypatch.setenv("RAY_REDIS_ADDRESS", redis.address)
+    monkeypatch.setenv("RAY_external_storage_namespace", f"bfs-{secrets.token_hex(4)}")
