@@ -50,6 +50,8 @@ class ServiceMetrics(Collector):
         self.failed = Gauge("bfs_model_failed_versions", text, ["name"], registry=self.registry)
         text = "Share of new jobs that a candidate draws beside the version that the name means."
         self.canary = Gauge("bfs_canary_share", text, ["name", "version"], registry=self.registry)
+        text = "Whether the last candidate of a name was taken back, or could not be served."
+        self.taken_back = Gauge("bfs_canary_taken_back", text, ["name"], registry=self.registry)
         self.registry.register(self)
 
     def show_models(self, published: dict[str, tuple[str, dict[str, Any]]]) -> None:
@@ -57,11 +59,14 @@ class ServiceMetrics(Collector):
         self.model.clear()
         self.failed.clear()
         self.canary.clear()
+        self.taken_back.clear()
         for name, (version, body) in published.items():
             self.model.labels(name, version).set(1)
             self.failed.labels(name).set(len(body.get("failed", {})))
-            if (trial := body.get("canary")) and not is_over(trial):
+            trial = body.get("canary")
+            if trial and not is_over(trial):
                 self.canary.labels(name, trial["version"]).set(trial["share"])
+            self.taken_back.labels(name).set(bool(trial and trial["verdict"] and not trial["verdict"]["good"]))
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from fastapi.testclient import TestClient
 
+from bfs_serve.api.metrics import ServiceMetrics
 from bfs_serve.store.records import Limits
 
 MakePng = Callable[..., bytes]
@@ -37,3 +38,22 @@ def test_stages_steps_and_caches_are_counted(serve: Callable[..., TestClient], m
     assert lines['bfs_steps_total{version="fake-fake"}'] == "3.0"
     assert [lines[f'bfs_cache_lookups_total{{cache="files",outcome="{outcome}"}}'] for outcome in ("hit", "miss")] == ["1.0", "1.0"]
     assert lines["bfs_model_load_seconds_count"] == "1.0" and lines['bfs_model_failed_versions{name="fake?step_s=0.06"}'] == "0.0"
+
+
+def test_a_trial_is_shown_by_its_share_and_its_end() -> None:
+    """What the dashboard and the alert read: a share while it is watched, then whether it was taken back."""
+    trial = {"version": "b", "share": 0.25, "told": False, "verdict": None}
+
+    def shown(**changes: object) -> set[str]:
+        metrics = ServiceMetrics()
+        metrics.show_models({"n": ("a", {"failed": {}, "canary": trial | changes} if changes else {"failed": {}})})
+        return {line for line in metrics.text().decode().splitlines() if line.startswith("bfs_canary")}
+
+    share, back, not_back = (
+        'bfs_canary_share{name="n",version="b"} 0.25',
+        'bfs_canary_taken_back{name="n"} 1.0',
+        'bfs_canary_taken_back{name="n"} 0.0',
+    )
+    assert shown() == {not_back} and shown(told=False) == {share, not_back}
+    assert shown(verdict={"good": True, "reason": "-"}, told=True) == {not_back}
+    assert shown(verdict={"good": False, "reason": "its jobs fail"}) == shown(verdict={"good": False, "reason": "-"}, told=True) == {back}
