@@ -46,7 +46,11 @@ def full(connection: Connection, owner: str, limits: Limits, now: float) -> Refu
     """Why no further job of this owner may wait. Looks at those that wait alone: it is asked before every request."""
     mine = sa.func.coalesce(sa.func.sum(sa.case((jobs.c.owner == owner, 1), else_=0)), 0)
     queued, own = connection.execute(sa.select(sa.func.count(), mine).where(jobs.c.status == QUEUED)).one()
-    return _queue_is_full(queued, own, limits)
+    if queued >= limits.max_queued:
+        return Refusal(Refusal.QUEUE_FULL, f"{limits.max_queued} jobs are waiting already")
+    if own >= limits.owner_max_queued:
+        return Refusal(Refusal.OWNER_QUEUE_FULL, f"{limits.owner_max_queued} of your jobs are waiting already")
+    return None
 
 
 def _row(new: NewJob, now: float) -> dict[str, Any]:
@@ -82,30 +86,14 @@ def _remember(connection: Connection, new: NewJob, job_id: str, until: float) ->
 
 def _refusal(connection: Connection, new: NewJob, limits: Limits, now: float) -> Refusal | None:
     """Why there is no room. What others keep is never thrown away for it."""
-    alive = sa.or_(jobs.c.expires_at.is_(None), jobs.c.expires_at > now)
-    mine = sa.case((jobs.c.owner == new.owner, 1), else_=0)
-    waits = sa.case((jobs.c.status == QUEUED, 1), else_=0)
-    total = sa.func.coalesce
-    counted = connection.execute(
-        sa.select(
-            total(sa.func.sum(waits), 0).label("queued"),
-            total(sa.func.sum(waits * mine), 0).label("owner_queued"),
-            total(sa.func.sum(jobs.c.num_bytes), 0).label("bytes"),
-            total(sa.func.sum(jobs.c.num_bytes * mine), 0).label("owner_bytes"),
-        ).where(alive)
-    ).one()
-    if (full := _queue_is_full(counted.queued, counted.owner_queued, limits)) is not None:
-        return full
+    if (no_place := full(connection, new.owner, limits, now)) is not None:
+        return no_place
+    alive = sa.func.coalesce(jobs.c.expires_at, now + 1) > now  # for an `or` SQLite would read the rows beside the index
+    held = sa.func.coalesce(sa.func.sum(jobs.c.num_bytes), 0).label("bytes")
+    owned = sa.func.coalesce(sa.func.sum(jobs.c.num_bytes * sa.case((jobs.c.owner == new.owner, 1), else_=0)), 0).label("owner_bytes")
+    counted = connection.execute(sa.select(held, owned).where(alive)).one()
     if counted.owner_bytes + new.num_bytes > limits.owner_max_bytes:
         return Refusal(Refusal.QUOTA, f"your jobs and results would take more than {limits.owner_max_bytes // 2**20} MiB")
     if counted.bytes + new.num_bytes > limits.max_bytes:
         return Refusal(Refusal.STORE_FULL, "no room is free for another job")
-    return None
-
-
-def _queue_is_full(queued: int, own: int, limits: Limits) -> Refusal | None:
-    if queued >= limits.max_queued:
-        return Refusal(Refusal.QUEUE_FULL, f"{limits.max_queued} jobs are waiting already")
-    if own >= limits.owner_max_queued:
-        return Refusal(Refusal.OWNER_QUEUE_FULL, f"{limits.owner_max_queued} of your jobs are waiting already")
     return None

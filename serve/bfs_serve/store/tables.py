@@ -40,7 +40,7 @@ jobs = Table(
 )
 Index("jobs_by_status", jobs.c.status, jobs.c.seq)
 Index("jobs_by_owner", jobs.c.owner, jobs.c.seq)
-Index("jobs_by_expiry", jobs.c.expires_at)
+Index("jobs_by_expiry", jobs.c.expires_at, jobs.c.owner, jobs.c.num_bytes)  # also answers what is kept, of whom, without a row
 
 events = Table(
     "events",
