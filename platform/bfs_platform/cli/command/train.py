@@ -27,7 +27,9 @@ def plan(
     nodes: Annotated[int, typer.Option(min=1, help="Number of machines.")] = 1,
     gpus_per_node: Annotated[int, typer.Option(min=1, help="Accelerators of each machine.")] = 8,
     resolution: Annotated[int | None, typer.Option(help="Side of the training images in pixels; 512 for Flux.")] = None,
-    base: Annotated[str, typer.Option(metavar="flux|tiny|DIR", help="The model that is trained on.")] = "flux",
+    base: Annotated[
+        str | None, typer.Option(metavar="flux|tiny|DIR", help="The model that is trained on; tiny for recipes of the tabletop, else flux.")
+    ] = None,
     tflops: Annotated[float | None, typer.Option(min=0.001, help="What one accelerator sustains, as you measured it.")] = None,
     price: Annotated[float | None, typer.Option(min=0, help="Dollars per accelerator and hour.")] = None,
     as_json: AsJson = False,
@@ -41,7 +43,7 @@ def plan(
     spec = resolve(recipe, [*(overrides or []), "num_workers=1", "min_workers=0"], TrainSpec)
     chosen = machine(gpu)
     chosen = replace(chosen, tflops=tflops or chosen.tflops, price_per_hour=chosen.price_per_hour if price is None else price)
-    made = make_plan(spec, _asked_of(spec, base, resolution), chosen, nodes, gpus_per_node)
+    made = make_plan(spec, _asked_of(spec, base or _base_of(recipe), resolution), chosen, nodes, gpus_per_node)
     facts = {"recipe": recipe, "gpu": chosen.name, "nodes": nodes, "gpus_per_node": gpus_per_node, "tflops_per_gpu": chosen.tflops}
     report({**facts, **made.to_json()}, as_json, _text(facts, made, spec))
 
@@ -71,6 +73,10 @@ def rehearse(
     facts = {"recipe": recipe, "side": side, "blocks": blocks, "tiny": tiny, "steps": seen, "plan": plan}
     (output / "report.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     report(facts, as_json, as_text(seen, plan))
+
+
+def _base_of(recipe: str) -> str:
+    return "tiny" if recipe.startswith(("tabletop_", "crisp_")) else "flux"
 
 
 def _asked_of(spec: Any, base: str, resolution: int | None) -> Any:
