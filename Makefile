@@ -37,8 +37,11 @@ test: setup ## all tests, in two passes
 	@$(MAKE) --no-print-directory test-fast
 	@$(MAKE) --no-print-directory test-slow
 
+# Processes of the first pass; the second has clusters, whose processes fill the cores by themselves.
+SPREAD := -n auto --maxprocesses 4 --dist loadfile
+
 test-fast: setup ## first pass: unit tests, shapes in signatures checked at every call of bfs_model
-	$(PYTEST) $(SHAPES) -m "not ($(UNCHECKED) or soak or bench)" $(ARGS)
+	$(PYTEST) $(SHAPES) $(SPREAD) -m "not ($(UNCHECKED) or soak or bench)" $(ARGS)
 
 test-slow: setup ## second pass: Ray, torch.compile and multi-process tests, without the shape checker
 	$(PYTEST) -m "($(UNCHECKED)) and not soak and not bench" $(ARGS)
