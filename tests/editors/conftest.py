@@ -26,7 +26,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(f"our documents were read by {', '.join(sorted(readers))}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # a cluster, whose idle processes would slow every other test
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """`bfs serve`, started as a user would; its address."""
     home = tmp_path_factory.mktemp("home")
