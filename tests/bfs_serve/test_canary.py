@@ -83,7 +83,7 @@ def test_a_candidate_cannot_break_the_night(tmp_path: Path, registry: Promote) -
         _the_night(service.url, registry)
 
 
-@pytest.mark.ray
+@pytest.mark.soak
 def test_nor_on_a_cluster(tmp_path: Path, registry: Promote) -> None:
     """The same, of two samplers on Ray Serve."""
     with StormService(tmp_path, *OPTIONS, engine=ENGINE, model=MODEL) as service:

@@ -39,7 +39,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-@pytest.fixture(scope="module", params=["open", "closed"])
+@pytest.fixture(scope="module", params=[pytest.param("open", marks=pytest.mark.soak), "closed"])  # the README's test has an open one
 def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Head, Path]]:
     """`ray start --head` by a user who has no token, and by one who has; with that user's home."""
     home = tmp_path_factory.mktemp(request.param)

@@ -15,8 +15,7 @@ from bfs_platform.train.state import compiling
 Configured = Callable[..., dict[str, Any]]
 
 
-@pytest.mark.distributed
-@pytest.mark.compile
+@pytest.mark.soak
 def test_compiled_blocks_train_alike(ranks: Ranks, configured: Configured) -> None:
     """Under recomputation as well: the weights are those of a plain run but for rounding, and bit by bit the same where it is killed."""
 
