@@ -9,7 +9,7 @@ from ranks import Ranks
 
 from bfs_platform.train.state import checkpoints
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.soak
 
 CHANGES = ("num_workers=2", "num_steps=60", "checkpoint.every_steps=2", "optimizer.lr=1e-4", "max_failures=3")
 
