@@ -15,7 +15,7 @@ from bfs_serve.job.orders import LayerOrder
 from bfs_serve.store.jobs import JobStore
 from bfs_serve.store.records import NewJob, Wanted
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.soak
 
 PATIENCE = ("--lease-s", "300", "--drain-s", "3600")  # longer than the test would wait for a service that waits for others
 OTHERS = "other"

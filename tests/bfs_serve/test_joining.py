@@ -14,7 +14,7 @@ import pytest
 from nodes import Nodes, free_port
 from shells import bare_shell, ray_start
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.soak
 
 GUARD = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "bfs_serve.guard:middlewares"}
 SERVE = [sys.executable, "-m", "bfs_serve", "--engine", "bfs_serve.model.fake:FakeEngine", "--model", "fake"]

@@ -9,7 +9,7 @@ from drawn_by import WITHIN_S, Requests
 from registry_engine import BROKEN, write_model
 from storm_service import StormService
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.soak
 
 OPTIONS = ("--min-replicas", "2", "--max-replicas", "2", "--ingress-replicas", "2", "--follow-s", "1", "--rate", "")
 

@@ -38,15 +38,12 @@ def _is_whole(path: Path) -> bool:
     return path.stat().st_size > 0
 
 
-@pytest.mark.parametrize(
-    "names",
-    [pytest.param(("README.md", "CONTRIBUTING.md"), marks=pytest.mark.ray), pytest.param(None, marks=pytest.mark.soak)],
-    ids=["first", "all"],
-)
+@pytest.mark.soak
+@pytest.mark.parametrize("names", [("README.md", "CONTRIBUTING.md"), None], ids=["first", "all"])
 def test_documents_run_word_for_word(names: tuple[str, ...] | None, tmp_path: Path) -> None:
     """From top to bottom, each in a shell of its own, as a reader would paste it; what they say they write is there afterwards.
 
-    What a newcomer reads, and in `make soak` all of them.
+    What a newcomer reads, and all of them.
 
     What a reader brings along is there: a folder of FLUX.1-Fill, and weights of the released code, both tiny and random.
     """

@@ -39,7 +39,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-@pytest.fixture(scope="module", params=[pytest.param("open", marks=pytest.mark.soak), "closed"])  # the README's test has an open one
+@pytest.fixture(scope="module", params=[pytest.param("open", marks=pytest.mark.soak), "closed"])
 def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Head, Path]]:
     """`ray start --head` by a user who has no token, and by one who has; with that user's home."""
     home = tmp_path_factory.mktemp(request.param)
@@ -92,6 +92,7 @@ def test_training_by_job_submission(
     assert _is_said_once(home, done.stdout + done.stderr)
 
 
+@pytest.mark.soak
 def test_a_build_joins(cluster: tuple[Head, Path], base: Path, repo_root: Path, tmp_path: Path) -> None:
     """`RAY_ADDRESS=HOST:PORT python jobs/build_stage1.py …`: Ray Data on the running cluster."""
     head, home = cluster
@@ -113,6 +114,7 @@ def test_a_build_joins(cluster: tuple[Head, Path], base: Path, repo_root: Path, 
     assert _is_said_once(home, done.stderr)
 
 
+@pytest.mark.soak
 def test_the_service_joins_and_leaves(cluster: tuple[Head, Path], tmp_path: Path) -> None:
     """`python -m bfs_serve` on the running cluster becomes ready, and ends with 0 when it is told to."""
     head, home = cluster

@@ -80,6 +80,7 @@ def _submit(cluster: Any, entrypoint: str, root: Path, environment: dict[str, st
     return str(status), client.get_job_logs(job)
 
 
+@pytest.mark.soak
 def test_stage2_as_a_submitted_job(ray_cluster: Any, base: Path, datasets: dict[int, Path], tmp_path: Path, repo_root: Path) -> None:
     """`python jobs/stage2.py` through the job API trains, and its losses, parameters and inputs stand in MLflow."""
     from mlflow import MlflowClient
