@@ -32,6 +32,7 @@ step() {
     latents)
         build set1 1 scenes --recipe crisp_data_stage1 --base "$home/rgba/bundle"
         build set2 2 scenes --recipe crisp_data_stage2 --base "$home/rgba/bundle"
+        build validation1 1 validation --recipe crisp_data_stage1 --set mirror=false --base "$home/rgba/bundle"
         build validation2 2 validation --recipe crisp_data_stage2 --set mirror=false --base "$home/rgba/bundle"
         ;;
     backbone)
@@ -46,8 +47,9 @@ step() {
     stages)
         finished joined || "$bin/python" jobs/pack_bundle.py --model "$home/backbone/bundle" --output "$home/joined" \
             --take "compositor=$home/phi/bundle"
-        train stage1 stage1 --recipe crisp_stage1 --base "$home/joined" --dataset "$home/set1"
-        train stage2 stage2 --recipe crisp_stage2 --base "$home/stage1/model" --dataset "$home/set1" --dataset "$home/set2"
+        train stage1 stage1 --recipe crisp_stage1 --base "$home/joined" --dataset "$home/set1" --validation "$home/validation1"
+        train stage2 stage2 --recipe crisp_stage2 --base "$home/stage1/model" --dataset "$home/set1" --dataset "$home/set2" \
+            --validation "$home/validation2"
         ;;
     bundle)
         finished bundle || "$bin/python" jobs/pack_bundle.py --model "$home/stage2/model" --reference "$home/reference/bundle" \
