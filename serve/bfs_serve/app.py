@@ -59,6 +59,9 @@ class AppArgs(BaseModel):
     def _ordered(self) -> "AppArgs":
         if self.min_replicas > self.max_replicas:
             raise BadInput("min_replicas", self.min_replicas, f"is more than max_replicas={self.max_replicas}", "lower it")
+        if self.key_ttl_s < self.result_ttl_s:
+            rule = f"is shorter than result_ttl_s={self.result_ttl_s:g}: a key would be forgotten while its result is kept"
+            raise BadInput("key_ttl_s", self.key_ttl_s, rule, "raise it")
         if not self.models or len(set(self.models)) != len(self.models):
             raise BadInput("model", self.model, "names no model, or one twice", "name each once, with commas between them")
         return self

@@ -148,8 +148,11 @@ class Guard:
             await reply.refuse(_FULL)
             return
         self._in_flight[kind] += 1
+        if body is not None:
+            receive = replayed(body, receive)
+        del body  # who waits for an answer holds no upload here
         try:
-            await self._pass_on(scope, caller, receive if body is None else replayed(body, receive), reply, visit)
+            await self._pass_on(scope, caller, receive, reply, visit)
         finally:
             self._in_flight[kind] -= 1
             if kind == WORK:

@@ -1,7 +1,6 @@
 """Runs a document from top to bottom, word for word, as a user who has just opened a shell in the repository."""
 
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -28,8 +27,8 @@ STAYING = {
     "bfs studio": "http://127.0.0.1:8000/readyz",
     "mlflow ui ": "http://127.0.0.1:5000/health",
 }
-# HOME, PATH and TERM alone, and the one documented variable that shortens things: fewer scenes for `make demo`.
-SHORTER = {"ARGS": "--scenes 16"}
+# What runs with a documented variable that shortens it: fewer scenes for the demo.
+SHORTER = {"make demo": "ARGS='--scenes 16'"}
 _AS_ROOT = [] if os.geteuid() == 0 else ["--map-root-user"]
 _ALONE = ["unshare", *_AS_ROOT, "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 _ENTER = """
@@ -38,7 +37,7 @@ mkdir -p /tmp/ray && mount --bind "$PRIVATE/ray" /tmp/ray
 mkdir -p "$COPY/.venv" && mount --bind "$ROOT/.venv" "$COPY/.venv"
 mount --rbind "$COPY" "$ROOT"
 cd "$ROOT"
-exec env -i HOME="$PRIVATE/home" PATH="$PRIVATE/bin:/usr/bin:/bin" TERM=dumb {shorter} bash -e "$PRIVATE/document.sh"
+exec env -i HOME="$PRIVATE/home" PATH="$PRIVATE/bin:/usr/bin:/bin" TERM=dumb bash -e "$PRIVATE/document.sh"
 """
 _HEAD = """
 until_ready() {  # URL LOG, of the program started last
@@ -80,11 +79,10 @@ def run_document(document: Path, root: Path, copy: Path, private: Path, limit_s:
     # `make` looks for the Python that made the environment, which need not be the system's.
     (private / "bin/python3").symlink_to(Path(sys.base_prefix, "bin", f"python3.{sys.version_info.minor}"))
     (private / "document.sh").write_text(script(document, private / "logs", seen), encoding="utf-8")
-    shorter = " ".join(f"{name}={shlex.quote(value)}" for name, value in SHORTER.items())
     env = {"PATH": os.environ["PATH"], "ROOT": str(root), "COPY": str(copy), "PRIVATE": str(private)}
     log = private / "output.log"
     with log.open("wb") as output:
-        command = [*_ALONE, "sh", "-e", "-c", _ENTER.format(shorter=shorter)]
+        command = [*_ALONE, "sh", "-e", "-c", _ENTER]
         code = subprocess.run(command, env=env, cwd=root, stdout=output, stderr=subprocess.STDOUT, timeout=limit_s).returncode
     text = log.read_text(encoding="utf-8", errors="replace")
     return code, text[max(text.rfind("\n### "), 0) :]
@@ -113,8 +111,8 @@ def _runnable(block: Block, log: Path) -> str:
         ready = next((url for words, url in STAYING.items() if words in line and not line.startswith("#")), None)
         if ready is not None:
             line = f"{line.rstrip()} > {log} 2>&1 &\nuntil_ready {ready} {log}\n"
-        if " ".join(line.split()) not in NOT_RUN:
-            lines.append(line)
+        if (command := " ".join(line.split())) not in NOT_RUN:
+            lines.append(f"{SHORTER[command]} {line}" if command in SHORTER else line)
     return "".join(lines)
 
 

@@ -46,12 +46,8 @@ class Pictures:
     """A few readers in child processes, shared by all requests of this process."""
 
     def __init__(self, num_readers: int = _READERS, limits: DecoderSpec = _LIMITS, small: DecoderSpec = _TINY_LIMITS) -> None:
-        self._threads = ThreadPoolExecutor(num_readers, thread_name_prefix="pictures")
-        self._small: SimpleQueue[IsolatedReader] = SimpleQueue()
-        self._large: SimpleQueue[IsolatedReader] = SimpleQueue()
-        for _ in range(num_readers):
-            self._small.put(IsolatedReader(small))
-            self._large.put(IsolatedReader(limits))
+        # Each kind has threads of its own: large pictures, hostile ones among them, keep small ones waiting for nothing.
+        self._small, self._large = _Readers(num_readers, small), _Readers(num_readers, limits)
 
     async def look(self, data: bytes, key: str) -> Looked:
         """Decode an uploaded picture once, to be sure that it can be. Raises `ProblemError`."""
@@ -67,26 +63,43 @@ class Pictures:
 
     async def _asked(self, data: bytes, key: str, ask: Callable[[IsolatedReader], Value]) -> Value:
         _check(data, key)
-        queue = self._small if 0 < _announced(data) <= _SMALL_PIXELS else self._large
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._ask, data, key, queue, ask)
-
-    def _ask(self, data: bytes, key: str, queue: "SimpleQueue[IsolatedReader]", ask: Callable[[IsolatedReader], Value]) -> Value:
-        reader = queue.get()
+        readers = self._small if 0 < _announced(data) <= _SMALL_PIXELS else self._large
         try:
-            return ask(reader)
+            return await readers.ask(ask)
         except BadInput as error:
             raise ProblemError(problems.of_bad_input(error, "too-large" if _TOO_LARGE.search(error.rule) else "invalid")) from None
         except Reject as error:
             raise _refused("invalid", key, f"<{len(data)} bytes>", str(error).removeprefix(f"{key} "), "save it anew, as PNG") from None
-        finally:
-            queue.put(reader)
 
     def close(self) -> None:
         """End the children."""
+        self._small.close()
+        self._large.close()
+
+
+class _Readers:
+    """Readers under the same limits, each asked by one thread at a time."""
+
+    def __init__(self, num_readers: int, limits: DecoderSpec) -> None:
+        self._threads = ThreadPoolExecutor(num_readers, thread_name_prefix="pictures")
+        self._idle: SimpleQueue[IsolatedReader] = SimpleQueue()
+        for _ in range(num_readers):
+            self._idle.put(IsolatedReader(limits))
+
+    async def ask(self, question: Callable[[IsolatedReader], Value]) -> Value:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._asked, question)
+
+    def close(self) -> None:
         self._threads.shutdown(wait=False)
-        for queue in (self._small, self._large):
-            while not queue.empty():
-                queue.get().close()
+        while not self._idle.empty():
+            self._idle.get().close()
+
+    def _asked(self, question: Callable[[IsolatedReader], Value]) -> Value:
+        reader = self._idle.get()
+        try:
+            return question(reader)
+        finally:
+            self._idle.put(reader)
 
 
 def is_picture(data: bytes) -> bool:

@@ -5,6 +5,7 @@ import json
 import math
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -87,11 +88,11 @@ class Service:
         order: Order,
         model: ModelInfo | None,
         key: str | None,
-        explicit_seed: bool,
+        seeds: Sequence[int | None],
         origin: Origin,
         num_bytes: int,
     ) -> Accepted:
-        """Take an order on; its pictures, `num_bytes` together, are stored already. Raises `ProblemError`."""
+        """Take an order on; its pictures, `num_bytes` together, are stored already. `seeds`: see `digest`. Raises `ProblemError`."""
         if self.closing:
             raise ProblemError(Problem("not-ready", "The service is shutting down.", retry_after_s=5))
         job_id = secrets.token_hex(16)
@@ -109,7 +110,7 @@ class Service:
             blobs=order.blobs,
             num_bytes=num_bytes + order.reserve_bytes,
             key=key,
-            digest=digest(order, name, explicit_seed),
+            digest=digest(order, name, seeds),
             request_id=origin.request_id,
             trace=origin.trace,
             id=job_id,
@@ -192,11 +193,12 @@ class Service:
         return Problem("quota", detail, retry_after_s=5)
 
 
-def digest(order: Order, model: str, explicit_seed: bool) -> str:
-    """sha256 of all that the caller chose; a seed that was drawn for it is not that."""
+def digest(order: Order, model: str, seeds: Sequence[int | None]) -> str:
+    """sha256 of all that the caller chose. `seeds`: of the order, or of each layer of a document; None where the service drew it."""
     chosen = order.model_dump(mode="json") | {"kind": order.kind, "model": model}
-    if isinstance(order, Drawn) and not explicit_seed:
-        chosen["seed"] = None
+    seeded = [chosen] if isinstance(order, Drawn) else chosen.get("layers", [])
+    for part, seed in zip(seeded, seeds, strict=True):
+        part["seed"] = seed
     return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
 
 

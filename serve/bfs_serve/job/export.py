@@ -17,7 +17,7 @@ from bfs_serve.job.tasks import stored_document
 from bfs_serve.store.blobs import Blobs
 
 _LOOK = ("name", "x", "y", "opacity", "blend_mode", "visible")
-_MAX_LAYER_PIXELS = 8192 * 8192
+_MAX_PIXELS = 8192 * 8192  # of all layers together, once one of them grows: 256 MiB
 
 
 class ExportTask:
@@ -90,7 +90,7 @@ def _apply(stack: LayerStack, edit: LayerEdit) -> None:
         return
     changes: dict[str, Any] = {name: getattr(edit, name) for name in _LOOK if getattr(edit, name) is not None}
     if edit.scale is not None and edit.scale != 1:
-        scaled = _scaled(layer, edit.scale)
+        scaled = _scaled(layer, edit.scale, sum(other.width * other.height for other in stack if other is not layer))
         changes = {"rgba": scaled.rgba, "x": scaled.x, "y": scaled.y} | changes
     if changes:
         stack.update(layer.id, **changes)
@@ -98,11 +98,12 @@ def _apply(stack: LayerStack, edit: LayerEdit) -> None:
         stack.split_effects(layer.id)
 
 
-def _scaled(layer: Layer, scale: float) -> Layer:
-    """The layer scaled about its centre."""
+def _scaled(layer: Layer, scale: float, others: int) -> Layer:
+    """The layer scaled about its centre. `others`: pixels of all other layers. Raises `BadInput` for more than there is memory for."""
     width, height = max(1, round(layer.width * scale)), max(1, round(layer.height * scale))
-    if width * height > _MAX_LAYER_PIXELS:
-        raise BadInput("scale", scale, f"makes a layer of {width}x{height} pixels", "scale it less")
+    if scale > 1 and width * height + others > _MAX_PIXELS:
+        rule = f"makes a layer of {width}x{height} pixels, and all together are to have at most {_MAX_PIXELS:,}"
+        raise BadInput("scale", scale, rule, "scale it less")
     x, y = layer.x + (layer.width - width) // 2, layer.y + (layer.height - height) // 2
     return dataclasses.replace(layer.resized(width, height), x=x, y=y)
 

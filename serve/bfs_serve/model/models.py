@@ -85,7 +85,8 @@ class Models:
                     if self._follow_s and await self._may_follow(name):
                         await self._follow(name)
                         await self._trials.look(name)
-                    await self._is_loaded(name)
+                    if not await self._is_loaded(name) and await self._may_follow(name):  # it was added since the start
+                        await self._follow(name)
                 except Exception as error:
                     log.error("model is not followed for now", model=name, error=f"{type(error).__name__}: {error}"[:500])
 
@@ -95,16 +96,21 @@ class Models:
             await self._store.let_go(f"follow:{name}", self._worker)
 
     async def engine(self, name: str, version: str) -> Engine:
-        """The engine of a version, loaded if need be. Raises `BadInput` or what loading raises."""
-        async with self._loading:
-            key = name, version
-            if key not in self._engines:
-                uri = await self._uri(name, version)
-                self._engines[key] = await self._load(name, Pin(uri, version))
-                while len(self._engines) > self._max_loaded:
-                    self._engines.popitem(last=False)
-            self._engines.move_to_end(key)
-            return self._engines[key]
+        """The engine of a version, loaded if need be; what is there does not wait for another's loading. Raises what loading raises."""
+        key = name, version
+        if key not in self._engines:
+            async with self._loading:
+                if key not in self._engines:
+                    self._keep(key, await self._load(name, Pin(await self._uri(name, version), version)))
+        self._engines.move_to_end(key)
+        return self._engines[key]
+
+    def _keep(self, key: tuple[str, str], engine: Engine) -> None:
+        """Have an engine at hand, as the one used last; those longest unused go."""
+        self._engines[key] = engine
+        self._engines.move_to_end(key)
+        while len(self._engines) > self._max_loaded:
+            self._engines.popitem(last=False)
 
     async def _uri(self, name: str, version: str) -> str:
         published = await self._store.published()
@@ -196,7 +202,7 @@ class Models:
         async with self._kept(name), self._loading, self._noted(name, pin.version):
             engine = self._engines.get((name, pin.version)) or await self._load(name, pin)
             smoke = await asyncio.get_running_loop().run_in_executor(self._thread, smoke_picture, engine)
-            self._engines[name, pin.version] = engine
+            self._keep((name, pin.version), engine)
         return engine, await asyncio.to_thread(png_bytes, smoke)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
+from pydantic import ValidationError
 from structlog.stdlib import BoundLogger
 
 from bfs_model.errors import BadInput
@@ -31,6 +32,10 @@ from bfs_serve.telemetry.logs import log
 EngineOf = Callable[[str, str], Awaitable[Engine]]
 _PATIENCE_S = 0.5  # a worker that waits hears so late, at most, that it is to stop
 _PAUSE_S = 1.0
+
+
+class NotLoaded(RuntimeError):
+    """The model of a job is not to be had on this worker, for now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +136,22 @@ class Worker:
             self._claiming = False
         held = []
         for claim in claims:
-            order = orders.parse(claim.kind, claim.order)
+            try:
+                order = orders.parse(claim.kind, claim.order)
+            except ValidationError as error:  # another version of the service wrote it
+                await self._give_up(claim, error)
+                continue
             lease = Lease(self._store, claim, s.lease_s, lambda: self.is_stalled)
             held.append(Held(claim, order, task_of(order), lease))
         await asyncio.gather(*(self._prepare(one) for one in held))
         return held
+
+    async def _give_up(self, claim: Claim, error: Exception) -> None:
+        """End an attempt that could not begin."""
+        self._num_held -= 1
+        log.error("order cannot be read", job=claim.id, attempt=claim.attempt, error=str(error)[:500])
+        with contextlib.suppress(Exception):  # the store is away: its lease runs out
+            await self._store.finish(claim.id, claim.attempt, failure(error))
 
     async def _prepare(self, held: Held) -> None:
         held.log.info("claimed", worker=self.name, kind=held.claim.kind, waited_s=round(held.claim.waited_s, 4))
@@ -143,9 +159,17 @@ class Worker:
             with held.stages.measured(LOAD):
                 await asyncio.to_thread(held.task.prepare, self._blobs)
                 if self._engine_of is not None:
-                    held.engine = await self._engine_of(held.claim.model, held.claim.version)
+                    held.engine = await self._loaded(held, self._engine_of)
         except Exception as error:
             held.outcome = failure(error)
+
+    async def _loaded(self, held: Held, engine_of: EngineOf) -> Engine:
+        """The engine of the version that a job is pinned to. Raises `NotLoaded`: whatever the reason, it is none of the caller's."""
+        try:
+            return await engine_of(held.claim.model, held.claim.version)
+        except Exception as error:
+            held.log.exception("model cannot be loaded", model=held.claim.model, version=held.claim.version[:12])
+            raise NotLoaded from error
 
     async def _draw_and_take(self, held: list[Held]) -> list[Held]:
         """Draw; when the last step begins, take the next jobs; when all is drawn, let it be delivered. Returns the next jobs."""
@@ -276,6 +300,8 @@ def failure(error: Exception) -> Outcome:
         problem, retryable = problems.of_bad_input(error), False
     elif isinstance(error, BlobLost):
         problem, retryable = Problem("interrupted", "A picture of the job was lost; send it again.", retry_after_s=1), True
+    elif isinstance(error, NotLoaded):
+        problem, retryable = Problem("interrupted", "The model could not be loaded; try again.", retry_after_s=5), True
     else:
         problem, retryable = Problem("internal", "The layer could not be drawn; the service's log names the cause."), True
     return Outcome(False, problem.stored(), retryable=retryable)

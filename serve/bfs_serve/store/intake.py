@@ -69,11 +69,11 @@ def _known(connection: Connection, new: NewJob, now: float) -> Accepted | Refusa
         return None
     if found.digest != new.digest:
         return Refusal(Refusal.KEY_REUSED, "Idempotency-Key was used for a different request; choose a new one.")
-    row = connection.execute(rows.by_id(found.job_id, now)).one_or_none()
-    if row is None:
-        return Refusal(Refusal.KEY_SPENT, "The result of this Idempotency-Key has expired; choose a new one to draw it again.")
-    if row.status == FAILED and row.retryable:
+    row = connection.execute(sa.select(jobs).where(jobs.c.id == found.job_id)).one_or_none()
+    if row is not None and row.status == FAILED and row.retryable:
         return None
+    if row is None or (row.expires_at is not None and row.expires_at <= now):
+        return Refusal(Refusal.KEY_SPENT, "The result of this Idempotency-Key has expired; choose a new one to draw it again.")
     return Accepted(rows.to_job(connection, row), replayed=True)
 
 

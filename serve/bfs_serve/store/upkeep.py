@@ -7,8 +7,8 @@ from sqlalchemy.engine import Connection
 
 from bfs_model.errors import BadInput
 from bfs_serve.store import rows
-from bfs_serve.store.records import QUEUED, RUNNING, Depth, Event, Page
-from bfs_serve.store.tables import counters, events, jobs, keys, leases, uses
+from bfs_serve.store.records import FAILED, QUEUED, RUNNING, Depth, Event, Page
+from bfs_serve.store.tables import counters, events, jobs, keys, leases, models, uses
 
 _PURGED_AT_ONCE = 500
 # Made once: it is asked whenever something has changed, and making it costs more than asking.
@@ -72,13 +72,17 @@ def purge(connection: Connection, now: float) -> list[str]:
     candidates = set(connection.execute(sa.select(uses.c.blob).where(uses.c.job.in_(gone))).scalars())
     for table in (uses, events):
         connection.execute(sa.delete(table).where(table.c.job.in_(gone)))
+    failed = sa.select(jobs.c.id).where(jobs.c.seq.in_(gone), jobs.c.status == FAILED, jobs.c.retryable)
+    connection.execute(sa.delete(keys).where(keys.c.job_id.in_(failed)))  # there never was a result that they could stand for
     connection.execute(sa.delete(jobs).where(jobs.c.seq.in_(gone)))
     return sorted(candidates - used(connection, candidates))
 
 
 def used(connection: Connection, blobs: set[str]) -> set[str]:
-    """Those of `blobs` that some job uses."""
-    return set(connection.execute(sa.select(uses.c.blob).where(uses.c.blob.in_(blobs)).distinct()).scalars())
+    """Those of `blobs` that some job uses, or that are the smoke picture of a published version."""
+    of_jobs = set(connection.execute(sa.select(uses.c.blob).where(uses.c.blob.in_(blobs)).distinct()).scalars())
+    bodies = connection.execute(sa.select(models.c.body)).scalars().all()
+    return of_jobs | blobs.intersection(part.get("smoke", "") for body in bodies for part in (body, body.get("canary") or {}))
 
 
 def hold(connection: Connection, name: str, holder: str, lease_s: float, now: float) -> bool:

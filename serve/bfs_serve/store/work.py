@@ -85,7 +85,8 @@ def finish(connection: Connection, job_id: str, attempt: int, outcome: Outcome, 
 
 def release(connection: Connection, worker: str) -> int:
     """Give back all that a worker holds, because it stops; it counts as no loss. Returns how many jobs that are."""
-    held = connection.execute(sa.select(jobs.c.seq).where(jobs.c.status == RUNNING, jobs.c.worker == worker)).scalars().all()
+    mine = sa.select(jobs.c.seq).where(jobs.c.status == RUNNING, jobs.c.worker == worker)
+    held = connection.execute(mine.with_for_update()).scalars().all()  # what is canceled or finished meanwhile is not given back
     for seq in held:
         _requeue(connection, seq, "the worker is being stopped", lost=0)
     return len(held)

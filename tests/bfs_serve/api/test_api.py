@@ -139,6 +139,30 @@ def test_idempotency_key_replays(client: TestClient, make_png: MakePng) -> None:
     problem_of(client.post("/v1/layers", json=as_json(make_png()), headers={"Idempotency-Key": "x" * 129}), 422)
 
 
+def test_idempotency_key_replays_a_document(client: TestClient, make_png: MakePng) -> None:
+    """Seeds that were drawn for its layers are no difference; one that is given is."""
+    layers: list[dict[str, object]] = [
+        {"name": "ball", "box": [2, 2, 20, 20], "prompt": "a ball"},
+        {"name": "cup", "box": [20, 4, 40, 28], "prompt": "a cup", "seed": 3},
+    ]
+    headers = WAIT | {"Idempotency-Key": "document"}
+    body = {"background": base64.b64encode(make_png()).decode(), "layers": layers}
+    first, again = (client.post("/v1/documents", json=body, headers=headers) for _ in range(2))
+    assert first.status_code == again.status_code == 200 and first.json()["id"] == again.json()["id"]
+    layers[1]["seed"] = 4
+    problem_of(client.post("/v1/documents", json=body, headers=headers), 422)
+
+
+def test_a_job_that_runs_cannot_be_forgotten(serve: Serve, make_png: MakePng) -> None:
+    """It is said, and how to end it; a job that is forgotten already, or never was, is no reason to complain."""
+    client = serve("fake?step_s=0.3")
+    started = post(client, make_png(), {}, steps="40")
+    problem = problem_of(client.delete(f"{started.headers['location']}/result"), 409)
+    assert problem["type"].endswith(":not-finished")
+    assert client.delete(started.headers["location"]).status_code == 202
+    assert [client.delete(f"{started.headers['location']}/result").status_code for _ in range(2)] == [204, 204]
+
+
 @pytest.mark.parametrize(
     ("box", "rule"),
     [

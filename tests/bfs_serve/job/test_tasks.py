@@ -126,11 +126,15 @@ def test_edits_are_applied_one_after_the_other(blobs: Blobs, make_png: Callable[
         ({"edits": (LayerEdit(layer="none", x=1),)}, "edits\\[0\\].layer"),
         ({"edits": (LayerEdit(layer="ball", blend_mode="glow"),)}, "edits\\[0\\].blend_mode"),
         ({"order": ("ball", "cup")}, "order"),
+        ({"edits": (LayerEdit(layer="ball", scale=1.5), LayerEdit(layer="cup", scale=2.0))}, "edits\\[1\\].scale"),
         ({"edits": tuple(LayerEdit(layer=name, remove=True) for name in ("background", "ball", "cup"))}, "edits"),
     ],
 )
-def test_an_edit_that_cannot_be_is_named(blobs: Blobs, make_png: Callable[..., bytes], changes: dict[str, Any], key: str) -> None:
-    """With the edit's number."""
+def test_an_edit_that_cannot_be_is_named(
+    blobs: Blobs, make_png: Callable[..., bytes], changes: dict[str, Any], key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the edit's number: one that makes the layers larger together than there is room for, too, though each alone is not."""
+    monkeypatch.setattr("bfs_serve.job.export._MAX_PIXELS", 4400)
     with pytest.raises(BadInput, match=key):
         export(blobs, make_png, **changes)
 

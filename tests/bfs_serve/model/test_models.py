@@ -92,6 +92,80 @@ def test_a_new_version_is_published_when_it_has_drawn(tmp_path: Path) -> None:
     play(tmp_path, story)
 
 
+def test_followed_versions_do_not_pile_up(tmp_path: Path) -> None:
+    """The follower keeps as many engines as it may, the newest; one that is needed again is loaded again."""
+
+    async def story(first: Models, second: Models, store: JobStore, file: Path) -> None:
+        await second.close()
+        following = asyncio.create_task(first.run())
+        for number in range(2, 7):
+            file.write_text(f"v{number}")
+            while (await version_of(store))[0] != f"v{number}":
+                await asyncio.sleep(0.02)
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        assert [version for _, version in first._engines] == ["v4", "v5", "v6"]
+        assert (await first.engine(first.names[0], "v1")).info.version == "v1" and len(first._engines) == 3
+
+    play(tmp_path, story)
+
+
+def test_what_is_loaded_waits_for_no_loading(tmp_path: Path) -> None:
+    """Jobs of the version that is served go on while a new one is loaded and tried."""
+
+    async def story(first: Models, second: Models, store: JobStore, file: Path) -> None:
+        begun, go_on = threading.Event(), threading.Event()
+
+        class Slow(Counting):
+            def __init__(self, name: str, pin: Pin) -> None:
+                begun.set()
+                go_on.wait()
+                super().__init__(name, pin)
+
+        first._engine_cls = Slow
+        await second.close()
+        file.write_text("v2")
+        following = asyncio.create_task(first.run())
+        try:
+            await asyncio.to_thread(begun.wait)
+            assert (await asyncio.wait_for(first.engine(first.names[0], "v1"), 30)).info.version == "v1"
+        finally:
+            go_on.set()
+        while (await version_of(store))[0] != "v2":
+            await asyncio.sleep(0.02)
+        following.cancel()
+
+    play(tmp_path, story)
+
+
+def test_a_name_that_is_added_is_loaded_where_nothing_is_followed(tmp_path: Path) -> None:
+    """With `follow_s=0` versions stay, but what is served may change while the service runs."""
+
+    async def story(first: Models, second: Models, store: JobStore, file: Path) -> None:
+        await second.close()
+        more = Models([*first.names, "fake"], Counting, store, Blobs(str(tmp_path / "blobs")), "a", follow_s=0)
+        more.take_over(first)
+        more._period_s = 0.05
+        file.write_text("v2")
+        running = asyncio.create_task(more.run())
+        while "fake" not in await store.published():
+            await asyncio.sleep(0.02)
+        running.cancel()
+        assert (await store.published())[first.names[0]][0] == "v1" and "v2" not in loads
+
+    play(tmp_path, story)
+
+
+def test_smoke_pictures_are_in_use(tmp_path: Path) -> None:
+    """Those of published versions; what nobody names may be swept."""
+
+    async def story(first: Models, second: Models, store: JobStore, file: Path) -> None:
+        smoke = (await version_of(store))[1]["smoke"]
+        assert await store.used({smoke, "0" * 64}) == {smoke}
+
+    play(tmp_path, story)
+
+
 def test_a_version_that_fails_is_remembered_and_the_old_one_stays(tmp_path: Path) -> None:
     """It is loaded once, however often its name is looked at, and callers can see why it is not served."""
 

@@ -8,16 +8,18 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from bfs_platform.registry.store import Unreachable
 from bfs_serve.job.engine import Engine, Generation, OnStep, Pin, Request, Settings
 from bfs_serve.job.orders import DRAWN_KINDS, LayerOrder
 from bfs_serve.job.results import result_of
 from bfs_serve.model.fake import FakeEngine
-from bfs_serve.model.worker import Worker, WorkerSettings
+from bfs_serve.model.worker import NotLoaded, Worker, WorkerSettings, failure
 from bfs_serve.store.blobs import Blobs
 from bfs_serve.store.intake import Accepted
 from bfs_serve.store.jobs import JobStore
@@ -129,6 +131,38 @@ def test_what_goes_wrong_ends_that_job_alone(play: Callable[..., None], changes:
         assert failed.status == FAILED and failed.outcome is not None and failed.outcome["slug"] == slug
         assert "told to fail" not in str(failed.outcome)
         assert (await shop.end_of(await shop.order())).status == SUCCEEDED
+
+    play(story)
+
+
+def test_a_model_that_cannot_be_loaded_is_not_the_callers_fault(play: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it raises: the job may be sent again, and nothing of where models come from is told."""
+
+    async def story(shop: Shop) -> None:
+        causes = [Unreachable("registry", "http://secret.example", "cannot be reached", "check it"), MemoryError()]
+        monkeypatch.setattr(shop.worker, "_engine_of", AsyncMock(side_effect=[*causes, shop.engine]))
+        for _ in causes:
+            job = await shop.end_of(await shop.order())
+            assert (
+                job.status == FAILED and job.outcome is not None and job.outcome["slug"] == "interrupted" and failure(NotLoaded()).retryable
+            )
+            assert "secret" not in str(job.outcome)
+        assert (await shop.end_of(await shop.order())).status == SUCCEEDED
+
+    play(story)
+
+
+def test_an_order_that_cannot_be_read_ends(play: Callable[..., None]) -> None:
+    """One of a later version of the service: its job fails and may be sent again, the worker holds nothing, the next one is drawn."""
+
+    async def story(shop: Shop) -> None:
+        outcome = await shop.store.submit(NewJob("ann", "layer", {"of": "tomorrow"}, "fake", "v"))
+        assert isinstance(outcome, Accepted)
+        job = await shop.end_of(outcome.job.id)
+        assert job.status == FAILED and job.attempt == 1 and job.outcome is not None and job.outcome["slug"] == "internal"
+        assert (await shop.end_of(await shop.order())).status == SUCCEEDED
+        await shop.worker.stop(30)
+        assert shop.worker.num_held == 0
 
     play(story)
 

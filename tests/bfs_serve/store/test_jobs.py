@@ -111,6 +111,20 @@ def test_a_worker_that_stops_gives_back_what_it_holds(url: str) -> None:
     play(url, story)
 
 
+def test_what_is_canceled_while_its_worker_stops_stays_canceled(url: str) -> None:
+    """Both at once, many times: the job is canceled in the end, whoever comes first."""
+
+    async def story(first: JobStore, second: JobStore, clock: Clock) -> None:
+        for _ in range(40):
+            job_id = await submitted(first)
+            await first.claim("w", ANY, 1, 30)
+            await asyncio.gather(second.release("w"), first.cancel("ann", job_id))
+            job = await first.get("ann", job_id)
+            assert job is not None and job.status == CANCELED
+
+    play(url, story)
+
+
 def test_canceling(url: str) -> None:
     """A queued job is never claimed, a running one is told so at its next beat, a finished one stays as it is."""
 
@@ -164,6 +178,24 @@ def test_a_key_outlives_its_result_and_opens_what_may_be_tried_again(url: str) -
         clock.now += 90000
         await first.purge()
         assert await submitted(first, keyed) not in (failed, again)
+
+    play(url, story)
+
+
+def test_the_key_of_a_failure_is_never_spent(url: str) -> None:
+    """A retryable failure leaves no result that a key could outlive: it opens again, before and after the job is forgotten."""
+
+    async def story(first: JobStore, second: JobStore, clock: Clock) -> None:
+        keyed, seen = replace(NEW, key="k", digest="d"), set()
+        for purge in (False, True, False):
+            job_id = await submitted(first, keyed)
+            await first.claim("w", ANY, 1, 30)
+            await first.finish(job_id, 1, Outcome(False, {"slug": "internal", "detail": "x"}, retryable=True))
+            clock.now += 4000
+            if purge:
+                await second.purge()
+            seen.add(job_id)
+        assert len(seen) == 3
 
     play(url, story)
 

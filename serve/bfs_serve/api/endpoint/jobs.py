@@ -10,6 +10,7 @@ from bfs_serve.api.answer import responses, sse
 from bfs_serve.api.answer.view import view_of
 from bfs_serve.api.request.caller import Caller, TheService
 from bfs_serve.api.request.negotiation import Format, choose_format
+from bfs_serve.problems import Problem, ProblemError
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -84,7 +85,10 @@ async def fetch(
     responses={204: {}, **responses.PROBLEM_RESPONSES},
 )
 async def discard(job_id: JobId, service: TheService, caller: Caller) -> Response:
-    await service.store.discard(caller, job_id)
+    if not await service.store.discard(caller, job_id):
+        job = await service.store.get(caller, job_id)
+        if job is not None and not job.is_finished:
+            raise ProblemError(Problem("not-finished", "The job is not finished; cancel it by DELETE of the job itself."))
     return Response(status_code=204)
 
 

@@ -19,6 +19,7 @@ from bfs_serve.api.request.uploads import Form, Upload, read, request_body
 from bfs_serve.api.service import Origin, Service
 from bfs_serve.problems import Problem, ProblemError
 from bfs_serve.store.records import Job
+from bfs_serve.telemetry.logs import log
 
 LONGEST_WAIT_S = 300.0
 _RETRY_AFTER = {"Retry-After": "1"}
@@ -56,7 +57,7 @@ def _endpoint(path: str, summary: str, form: Form[Any], to_order: ToOrder) -> No
             headers = {"Location": f"/v1/jobs/{job.id}"} | ({"Idempotent-Replayed": "true"} if replayed else {})
             if wait_s is not None:
                 headers["Preference-Applied"] = f"wait={wait_s:g}"
-                job = await service.store.wait(caller, job.id, wait_s) or job
+                job = await _waited(service, caller, job, wait_s)
         except asyncio.CancelledError:  # the caller hung up; without a key it cannot ask for the job again
             if idempotency_key is None:
                 background.start(_withdraw(service, caller, submission))
@@ -75,10 +76,19 @@ async def _submitted(
     order = ordered.order
     model = None if order.kind == "export" else await service.model(ordered.model, order.needs)
     files = {*upload.files.values()}
-    accepted = await service.submit(caller, order, model, key, ordered.explicit_seed, origin, sum(map(len, files)))
+    accepted = await service.submit(caller, order, model, key, ordered.seeds, origin, sum(map(len, files)))
     # One of them may have been about to be forgotten when it was sent again.
     await asyncio.to_thread(lambda: [service.blobs.put(data) for data in files])
     return accepted.job, accepted.replayed
+
+
+async def _waited(service: Service, caller: str, job: Job, wait_s: float) -> Job:
+    """The job at its end, or after `wait_s` seconds. It is taken on already, so its caller learns of it even where the store fails."""
+    try:
+        return await service.store.wait(caller, job.id, wait_s) or job
+    except Exception:
+        log.warning("cannot be waited for", job=job.id, exc_info=True)
+        return job
 
 
 async def _withdraw(service: Service, caller: str, submission: "asyncio.Task[tuple[Job, bool]]") -> None:

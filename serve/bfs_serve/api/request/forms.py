@@ -38,11 +38,11 @@ _DOCUMENT_START = b"PK\x03\x04"
 
 @dataclass(frozen=True, slots=True)
 class Ordered:
-    """An order, the model that was asked for, and whether the caller chose the seed."""
+    """An order, the model that was asked for, and the seeds as the caller gave them, None where one was drawn (`service.digest`)."""
 
     order: Order
     model: str | None
-    explicit_seed: bool
+    seeds: tuple[int | None, ...] = ()
 
 
 async def layer(service: Service, upload: Upload[LayerFields]) -> Ordered:
@@ -65,7 +65,7 @@ async def layer(service: Service, upload: Upload[LayerFields]) -> Ordered:
         **_settings(f),
         **stored,
     )
-    return Ordered(order, f.model, f.seed is not None)
+    return Ordered(order, f.model, (f.seed,))
 
 
 async def extraction(service: Service, upload: Upload[ExtractionFields]) -> Ordered:
@@ -81,7 +81,7 @@ async def extraction(service: Service, upload: Upload[ExtractionFields]) -> Orde
     extra: dict[str, Any] = {"joint_guidance": f.joint_guidance, "refit": f.refit, "prompt": f.prompt}
     stored = await _stored(service, upload.files)
     order = ExtractionOrder(width=width, height=height, box=box, seed=_seed(f.seed), **extra, **_settings(f), **stored)
-    return Ordered(order, f.model, f.seed is not None)
+    return Ordered(order, f.model, (f.seed,))
 
 
 async def document(service: Service, upload: Upload[DocumentFields]) -> Ordered:
@@ -109,8 +109,8 @@ async def document(service: Service, upload: Upload[DocumentFields]) -> Ordered:
         _check_document(upload.files["document"])
     stored = await _stored(service, upload.files)
     size: dict[str, Any] = {"width": background.width, "height": background.height}
-    explicit = all(entry.seed is not None for entry in f.layers)
-    return Ordered(DocumentOrder(layers=tuple(layers), redraw=f.redraw, **size, **stored), f.model, explicit)
+    order = DocumentOrder(layers=tuple(layers), redraw=f.redraw, **size, **stored)
+    return Ordered(order, f.model, tuple(entry.seed for entry in f.layers))
 
 
 async def export(service: Service, upload: Upload[ExportFields]) -> Ordered:
@@ -126,7 +126,7 @@ async def export(service: Service, upload: Upload[ExportFields]) -> Ordered:
     edits = tuple(LayerEdit(**edit.model_dump()) for edit in f.edits)
     stored = await _stored(service, upload.files)
     order = ExportOrder(width=width, height=height, edits=edits, order=tuple(f.order) if f.order else None, **stored)
-    return Ordered(order, None, True)
+    return Ordered(order, None)
 
 
 async def _stored(service: Service, files: dict[str, bytes]) -> dict[str, Any]:
