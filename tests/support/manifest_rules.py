@@ -46,6 +46,10 @@ def operator(documents: list[Document]) -> Iterator[str]:
             yield f"{title(document)} upgradeStrategy.type={upgrade} is unknown"
         if kind == "RayJob":
             yield from _job(document)
+    for document in of_kind(documents, "PodDisruptionBudget"):
+        spec = document["spec"]  # Ray's pods belong to a kind whose replicas Kubernetes cannot ask for
+        if any(label.startswith("ray.io/") for label in spec["selector"]["matchLabels"]) and type(spec.get("minAvailable")) is not int:
+            yield f"{title(document)} says otherwise than by a whole minAvailable how many of an operator's pods stay: none may then go"
     for place, cluster in clusters(documents):
         yield from _cluster(place, cluster)
         if cluster.get("rayVersion") != ray.__version__:

@@ -194,7 +194,8 @@ def flux_stage2_1x24gb_1024() -> TrainSpec:
 
 
 def _card(spec: TrainSpec) -> TrainSpec:
-    return spec.model_copy(update={**_CARD, "zero": ZeroSpec(stage=2, bf16=True, offload_optimizer=True)})
+    """A step takes minutes there: every one is told, else monitoring would take the run for stuck."""
+    return spec.model_copy(update={**_CARD, "log_every_steps": 1, "zero": ZeroSpec(stage=2, bf16=True, offload_optimizer=True)})
 
 
 def _wide(spec: TrainSpec) -> TrainSpec:

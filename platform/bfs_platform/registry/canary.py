@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from bfs_model.errors import BadInput
 from bfs_platform.registry.spec import CanarySpec
 from bfs_platform.registry.store import Reference, Registry, registry_errors
-from bfs_platform.registry.turn import move, turn
+from bfs_platform.registry.turn import NoTurn, move, turn
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -72,7 +72,7 @@ def find_trial(name: str, alias: str, uri: str | None = None) -> Trial | None:
 
 
 def settle(trial: Trial, good: bool, reason: str, uri: str | None = None) -> str:
-    """Move the alias to a candidate that was good, and take the candidate's away. May be repeated.
+    """Move the alias to a candidate that was good, and take the candidate's away. May be repeated, and is where it raises `NoTurn`.
 
     Returns: the verdict as it stands in the registry; a good candidate whose champion is another one by now has lost.
     """
@@ -82,6 +82,8 @@ def settle(trial: Trial, good: bool, reason: str, uri: str | None = None) -> str
     if good and registry.aliased(trial.name, trial.alias) != trial.number:
         try:
             move(registry, version, trial.alias, trial.champion, "promote")
+        except NoTurn:
+            raise
         except BadInput as error:
             if error.key != "alias":
                 raise

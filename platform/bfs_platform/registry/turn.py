@@ -27,6 +27,10 @@ _LOOK_S = 0.25
 _WAIT_S = 300.0
 
 
+class NoTurn(BadInput):
+    """The alias could not be moved in time. Nothing is said about whether it should be: to be tried again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Times:
     """The clock by which a turn is held and outwaited; tests bring their own."""
@@ -46,14 +50,14 @@ class Turn:
     times: Times
 
     def check(self) -> None:
-        """To be asked right before each write. Raises `BadInput` when others may hold this turn for lost by now."""
+        """To be asked right before each write. Raises `NoTurn` when others may hold this turn for lost by now."""
         if self.times.now() - self.began_s > LEASE_S / 2:
-            raise BadInput("alias", f"{self.name}@{self.alias}", "took too long to move: the registry is slow", "try again")
+            raise NoTurn("alias", f"{self.name}@{self.alias}", "took too long to move: the registry is slow", "try again")
 
 
 @contextmanager
 def turn(registry: Registry, name: str, alias: str, times: Times | None = None) -> Iterator[Turn]:
-    """Wait for one's turn to move an alias. Raises `BadInput` when others keep it for five minutes."""
+    """Wait for one's turn to move an alias. Raises `NoTurn` when others keep it for five minutes."""
     times = times or Times()
     mine = _taken(registry, name, alias, times)
     try:
@@ -95,7 +99,7 @@ def _taken(registry: Registry, name: str, alias: str, times: Times) -> Turn:
         elif times.now() - since > LEASE_S:
             _end(registry, name, alias, number)
         times.sleep(_LOOK_S)
-    raise BadInput("alias", f"{name}@{alias}", "is being moved by others all the time", "wait for them to end")
+    raise NoTurn("alias", f"{name}@{alias}", "is being moved by others all the time", "wait for them to end")
 
 
 def _end(registry: Registry, name: str, alias: str, number: int) -> None:

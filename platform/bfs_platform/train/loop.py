@@ -18,13 +18,21 @@ from bfs_platform.train.report.validation import Validated
 from bfs_platform.train.sample.feed import Feed, Work, schedule
 from bfs_platform.train.spec import TrainSpec
 from bfs_platform.train.state import ema, engine, state
-from bfs_platform.train.state.guard import guard_of
+from bfs_platform.train.state.guard import WINDOW, Guard, guard_of
 from bfs_platform.train.state.saving import Saver
 from bfs_platform.train.task import Task
 
 
-class NonFinite(RuntimeError):
-    """The loss or the gradient is NaN or infinite. Raised on all ranks together; no checkpoint of it is ever written."""
+class Stopped(RuntimeError):
+    """Going on, or starting again, would not help. Raised on all ranks together."""
+
+
+class NonFinite(Stopped):
+    """The loss or the gradient is NaN or infinite; no checkpoint of it is ever written."""
+
+
+class Diverged(Stopped):
+    """The guard leaves out every step: what it compares with is not what the run has become."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +54,17 @@ def train(
     place: Place,
     reporter: Reporter,
     best: Best | None = None,
-) -> None:
+) -> int:
     """Run steps `start` … `spec.num_steps` of this rank, with checkpoints, metrics and samples along the way.
 
-    `best` is rank 0's; with it the run may end before.
+    `best` is rank 0's; with it the run may end before. Returns how many steps are done.
     """
+    if losses_missed(task, spec, start, best):
+        inspect_weights(task, wrapped, place, reporter, start, pictures=False, losses=True, best=best)
     if ended(best):
-        return
+        return start
     steps, ahead = itertools.tee(schedule(task, spec, start, place.rank, place.world_size))
-    meter, guard = Meter(wrapped, task, spec, place.world_size), guard_of(wrapped)
+    meter, guard, done = Meter(wrapped, task, spec, place.world_size), guard_of(wrapped), start
     with (
         Feed(task, ahead) as feed,
         contextlib.closing(Saver(wrapped, spec, output, facts, place.rank, place.world_size)) as saver,
@@ -70,6 +80,7 @@ def train(
             stop_unless_usable(norm, work.step)
             if guard is not None and (reason := guard.close()):
                 reporter.skipped([i for rank in engine.gathered(ids) for i in rank], reason, done)
+                stop_unless_some_are_taken(guard)
             if spec.ema.half_life_samples:
                 ema.update(wrapped, ema.decay(spec.ema, done, spec.batch_size))
             if every(spec.log_every_steps, done) or last or work.step == start:
@@ -88,6 +99,7 @@ def train(
                         saver.start(done)
                     break
         saver.wait()
+    return done
 
 
 def inspections_due(task: Task, spec: TrainSpec, done: int) -> tuple[bool, bool]:
@@ -96,6 +108,11 @@ def inspections_due(task: Task, spec: TrainSpec, done: int) -> tuple[bool, bool]
     pictures = bool(spec.sample_every_steps) and (every(spec.sample_every_steps, done) or last)
     held_out = isinstance(task, Validated) and task.held_out is not None
     return pictures, held_out and bool(spec.validate_every_steps) and every(spec.validate_every_steps, done) and not last
+
+
+def losses_missed(task: Task, spec: TrainSpec, start: int, best: Best | None) -> bool:
+    """Whether a run that goes on was killed between a checkpoint and the measurement that was due there. A collective call."""
+    return start > 0 and inspections_due(task, spec, start)[1] and not engine.all_true(best is None or best.knows(start))
 
 
 def ended(best: Best | None) -> bool:
@@ -161,6 +178,13 @@ def stop_unless_usable(norm: float, step: int) -> None:
     """Stop after an update whose gradient was NaN or infinite. All ranks know the same norm."""
     if not math.isfinite(norm):
         raise NonFinite(f"The gradient at step {step} is not finite; the newest checkpoint is from before it.")
+
+
+def stop_unless_some_are_taken(guard: Guard) -> None:
+    """Stop a run of which nothing has been taken for as long as the guard looks back."""
+    if guard.num_in_a_row >= WINDOW:
+        rule = f"{WINDOW} steps in a row were left out (skipped.jsonl); the weights are those before them"
+        raise Diverged(f"{rule}. Lower optimizer.lr, or raise guard.norm_factor and guard.loss_factor.")
 
 
 def every(steps: int, done: int) -> bool:

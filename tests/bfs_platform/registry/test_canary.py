@@ -9,6 +9,7 @@ from bfs_platform.registry.promote import promote, rollback
 from bfs_platform.registry.records import history
 from bfs_platform.registry.spec import CanarySpec, PromotionSpec
 from bfs_platform.registry.store import Registry
+from bfs_platform.registry.turn import NoTurn
 
 SPEC = PromotionSpec(canary=CanarySpec(share=0.25, min_jobs=7))
 
@@ -49,6 +50,21 @@ def test_a_good_candidate_becomes_champion(tried) -> None:
     assert (aliased("champion"), aliased(CANDIDATE), find_trial("bfs", "champion")) == (candidate, None, None)
     assert [(move["action"], move["version"]) for move in history()] == [("promote", champion), ("promote", candidate)]
     assert rollback()["version"] == champion
+
+
+def test_a_slow_registry_is_no_verdict(tried, monkeypatch) -> None:
+    """Neither is a turn that others keep: the candidate stays one, and is settled when it is told again."""
+    _, candidate = tried
+
+    def slow(*_: object) -> None:
+        raise NoTurn("alias", "bfs@champion", "took too long to move: the registry is slow", "try again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("bfs_platform.registry.canary.move", slow)
+        with pytest.raises(NoTurn):
+            settle(the_trial(), True, "50 pictures")
+    assert (aliased("champion"), aliased(CANDIDATE)) == tried
+    assert settle(the_trial(), True, "50 pictures") == "promoted: 50 pictures" and aliased("champion") == candidate
 
 
 def test_a_bad_candidate_is_forgotten(tried) -> None:

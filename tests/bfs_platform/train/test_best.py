@@ -15,6 +15,7 @@ from bfs_model.errors import BadInput
 from bfs_platform.config import resolve
 from bfs_platform.train.launch.launch import fit
 from bfs_platform.train.report.best import WEIGHTS, Best
+from bfs_platform.train.report.reporting import VALIDATION
 from bfs_platform.train.spec import BestSpec, TrainSpec
 
 Configured = Callable[..., dict[str, Any]]
@@ -40,6 +41,23 @@ def list_of():
     path = Path(order["config"]["output"]) / "validation.jsonl"
     return path.read_text().splitlines() if path.exists() else []
 SharingTask.validate = validate
+"""
+
+
+# The run dies while the weights of step 3 are measured, after their checkpoint.
+DIE_IN_VALIDATION = """
+import os, signal, time
+from bfs_platform.train import loop
+from bfs_platform.train.state import checkpoints
+inspect = loop.inspect_weights
+def dying(task, wrapped, place, reporter, done, *more, **named):
+    if done == 3:
+        while not (checkpoints.path_of(Path(order["config"]["output"]), 3) / "manifest.json").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGKILL)
+    inspect(task, wrapped, place, reporter, done, *more, **named)
+from pathlib import Path
+loop.inspect_weights = dying
 """
 
 
@@ -92,3 +110,20 @@ def test_a_run_ends_early_with_its_best_weights(ranks: Ranks, datasets: dict[int
     assert difference(weights_of(ranks.run(torn, 1, TURNING)), weights_of(two)) == 0
     assert [line["step"] for line in losses_of(Path(torn["output"]))] == [1, 2, 3, 4, 5]
     assert (Path(torn["output"]) / WEIGHTS).exists()
+    measured = (Path(whole["output"]) / VALIDATION).read_text()
+    assert [json.loads(line)["step"] for line in measured.splitlines()] == [1, 2, 3, 4, 5]
+    assert (Path(torn["output"]) / VALIDATION).read_text() == measured
+
+
+@pytest.mark.distributed
+def test_a_measurement_that_was_cut_short_is_made_up_for(ranks: Ranks, datasets: dict[int, Path], configured: Configured) -> None:
+    """The run that goes on measures the weights of its checkpoint first, and then decides and results in the same as one left alone."""
+    told = {name: configured(name, "tabletop_stage1", *CHOOSING, "best.patience=3") for name in ("whole", "torn")}
+    for config in told.values():
+        config["datasets"]["validation"] = str(datasets[1])
+    whole = ranks.run(told["whole"], 1, TURNING)
+    with pytest.raises(WorkerFailed):
+        ranks.run(told["torn"], 1, TURNING + DIE_IN_VALIDATION)
+    assert difference(weights_of(ranks.run(told["torn"], 1, TURNING)), weights_of(whole)) == 0
+    lines = [(Path(config["output"]) / VALIDATION).read_text() for config in told.values()]
+    assert lines[0] == lines[1]

@@ -11,6 +11,7 @@ from ranks import DIE_IN_STEP, Ranks, WorkerFailed
 from safetensors.torch import load_file
 from training import difference, losses_of
 
+from bfs_platform.train.loop import Diverged, stop_unless_some_are_taken
 from bfs_platform.train.spec import GuardSpec
 from bfs_platform.train.state import checkpoints
 from bfs_platform.train.state.guard import LEAST, WINDOW, Guard, guarded
@@ -50,6 +51,18 @@ def test_what_stands_out_is_left_out() -> None:
     for _ in range(2 * WINDOW):
         judged(guard, 2.0)
     assert len(guard.state()) == 2 + 2 * WINDOW
+
+
+def test_a_run_of_which_nothing_is_taken_ends() -> None:
+    """A rise that stays would be left out for ever; a single step that is taken begins the count anew."""
+    guard = Guard(GuardSpec(norm_factor=3))
+    norms = [*[1.0] * LEAST, *[9.0] * (WINDOW - 1), 1.0, *[9.0] * (WINDOW - 1)]
+    for norm in norms:
+        judged(guard, norm)
+        stop_unless_some_are_taken(guard)
+    judged(guard, 9.0)
+    with pytest.raises(Diverged, match=f"{WINDOW} steps in a row were left out .* Lower optimizer.lr"):
+        stop_unless_some_are_taken(guard)
 
 
 def test_a_refused_update_leaves_no_trace() -> None:

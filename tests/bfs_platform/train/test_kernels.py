@@ -46,3 +46,14 @@ def test_a_run_trains_with_what_it_measured(ranks: Ranks, configured: Configured
     table = json.loads((Path(told["measured"]["output"]) / TABLE).read_text())
     assert table["shape"][0] == 4 and difference(weights["measured"], weights[table["kernel"]]) == 0
     assert difference(weights["flash"], weights["math"]) > 0
+
+
+@pytest.mark.distributed
+def test_blocks_that_are_computed_anew_use_the_same_kernel(ranks: Ranks, configured: Configured) -> None:
+    """Gradient checkpointing runs them again inside the backward pass: with another kernel there, torch would refuse the gradient."""
+    told = {
+        anew: configured(f"anew-{anew}", "tabletop_stage1", "num_steps=2", "attention=math", f"gradient_checkpointing={anew}")
+        for anew in ("true", "false")
+    }
+    weights = [weights_of(ranks.run(config)) for config in told.values()]
+    assert difference(*weights) == 0

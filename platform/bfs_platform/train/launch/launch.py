@@ -119,9 +119,9 @@ def _run(spec: TrainSpec, config: dict[str, Any], output: Path) -> str:
     if answer is None:
         raise RuntimeError("training ended without a result")
     if "stopped" in answer:
-        from bfs_platform.train.loop import NonFinite
+        from bfs_platform.train.loop import Stopped
 
-        raise NonFinite(answer["stopped"])
+        raise Stopped(answer["stopped"])
     return str(answer["manifest"])
 
 

@@ -17,12 +17,12 @@ def run_ranked(config: dict[str, Any]) -> dict[str, str | None]:
 
     What a step draws is a function of its number, so a loss that is not finite is so again after every restart.
     """
-    from bfs_platform.train.loop import NonFinite
+    from bfs_platform.train.loop import Stopped
 
     in_worker()
     try:
         return {"manifest": run_worker(config)}
-    except NonFinite as error:
+    except Stopped as error:
         return {"stopped": str(error)}
 
 
@@ -31,7 +31,7 @@ def run_worker(config: dict[str, Any]) -> str | None:
 
     `config` is plain data: `spec`, `recipe`, `base`, `datasets` (directories, or prefixes of object stores, by name), `output`,
     `facts`, `tracking`; `home` is where copies of sets are kept on machines that have no `BFS_HOME`.
-    Raises: `BadInput` when memory or disk do not suffice; `NonFinite` when the loss or the gradient is not finite.
+    Raises: `BadInput` when memory or disk do not suffice; `loop.Stopped` when the loss is not finite or diverges.
     """
     import torch
     import torch.distributed as dist
@@ -74,21 +74,22 @@ def run_worker(config: dict[str, Any]) -> str | None:
         reporter = Reporter(output if rank == 0 else None, spec.num_steps, run, config["recipe"])
         place = loop.Place(rank, world_size, torch.device(wrapped.device))
         best = Best(spec.best, output) if rank == 0 else None
-        loop.train(task, wrapped, spec, output, facts, start, place, reporter, best)
+        done = loop.train(task, wrapped, spec, output, facts, start, place, reporter, best)
         weights = state.weights(wrapped)
-        manifest = str(finished(task, weights, config, reporter, best)) if best is not None else None
+        manifest = str(finished(task, weights, config, reporter, best, done)) if best is not None else None
     if run is not None:
         run.flush()
     engine.barrier()
     return manifest
 
 
-def finished(task: Any, weights: dict[str, Any], config: dict[str, Any], reporter: Any, best: Any) -> Path:
-    """Measure the last weights, take the best ones where the run says by which loss, and write them. Rank 0 calls it.
+def finished(task: Any, weights: dict[str, Any], config: dict[str, Any], reporter: Any, best: Any, done: int) -> Path:
+    """Measure the last weights, those after `done` steps, take the best ones where the run says by which loss, and write them. Rank 0
+    calls it.
 
     Returns: the path of the manifest.
     """
-    facts = judged(task, weights, config, reporter, best)
+    facts = judged(task, weights, config, reporter, best, done)
     chosen, step = best.chosen(weights)
     if step is not None:
         # Pictures, gates and figures are those of what is written.
@@ -97,10 +98,11 @@ def finished(task: Any, weights: dict[str, Any], config: dict[str, Any], reporte
     return Path(task.export(chosen, Path(config["output"]), facts))
 
 
-def judged(task: Any, weights: dict[str, Any], config: dict[str, Any], reporter: Any, best: Any) -> dict[str, Any]:
+def judged(task: Any, weights: dict[str, Any], config: dict[str, Any], reporter: Any, best: Any, done: int = 0) -> dict[str, Any]:
     """The facts of the run, and what the network showed on held-out records: its losses there, or the figures of its gates.
 
-    `best` takes the losses as the last measurement of the run; None where they are measured once more, of other weights.
+    `best` takes the losses as the last measurement of the run, after `done` steps, unless it has that one; None where they are
+    measured once more, of other weights.
     """
     from bfs_platform.train.report.gates import Gated, reports_of
     from bfs_platform.train.report.validation import Validated
@@ -108,9 +110,9 @@ def judged(task: Any, weights: dict[str, Any], config: dict[str, Any], reporter:
     facts = dict(config["facts"])
     if isinstance(task, Validated) and task.held_out is not None:
         losses = task.validate(weights)
-        if best is not None:
-            best.note(losses, weights, config["spec"]["num_steps"])
-            reporter.validation(losses, config["spec"]["num_steps"])
+        if best is not None and not best.knows(done):
+            best.note(losses, weights, done)
+            reporter.validation(losses, done)
         about = {"measured_on": task.held_out.name, "num_records": len(task.held_out.rows)}
         facts["training"] = {**facts["training"], "validation": {**about, "losses": {k: round(v, 6) for k, v in losses.items()}}}
     if isinstance(task, Gated):

@@ -23,10 +23,13 @@ class Best:
     def __init__(self, spec: BestSpec, output: Path) -> None:
         self.spec, self.output = spec, output
         lines = (output / VALIDATION).read_text(encoding="utf-8").splitlines() if (output / VALIDATION).exists() else []
-        self._measured = [(int(line["step"]), self._of(line)) for line in map(json.loads, lines)] if spec.metric else []
+        found = [json.loads(line) for line in lines]
+        self._steps = {int(line["step"]) for line in found}
+        self._measured = [(int(line["step"]), self._of(line)) for line in found] if spec.metric else []
 
     def note(self, losses: dict[str, float], weights: dict[str, Tensor], step: int) -> None:
         """Remember a measurement, and its weights if there was none better. Raises `BadInput` when the metric is none of the losses."""
+        self._steps.add(step)
         if not self.spec.metric:
             return
         value = self._of(losses)
@@ -35,6 +38,10 @@ class Best:
             save_file({name: tensor.contiguous() for name, tensor in weights.items()}, partial, {"step": str(step)})
             os.replace(partial, self.output / WEIGHTS)
         self._measured.append((step, value))
+
+    def knows(self, step: int) -> bool:
+        """Whether the losses after `step` steps were measured."""
+        return step in self._steps
 
     def ends(self) -> bool:
         """Whether the last `patience` measurements were all no better than one before them."""

@@ -48,8 +48,9 @@ def wrap(module: nn.Module, spec: TrainSpec, world_size: int, attention: str = "
         device_type = torch.device(engine.device).type
         engine.module.forward = torch.autocast(device_type, torch.bfloat16)(engine.module.forward)
     kernel = attention or spec.attention
-    if kernel in KERNELS:  # what runs backwards is decided here as well
+    if kernel in KERNELS:  # what runs backwards is decided here as well; blocks that are computed anew are so inside the backward pass
         engine.module.forward = sdpa_kernel(KERNELS[kernel])(engine.module.forward)
+        engine.backward = sdpa_kernel(KERNELS[kernel])(engine.backward)
     return engine
 
 

@@ -26,6 +26,7 @@ class Guard:
     def __init__(self, spec: GuardSpec) -> None:
         self.spec = spec
         self.num_skipped = 0
+        self.num_in_a_row = 0  # since the last step that was taken, or since this process began
         self._norms: deque[float] = deque(maxlen=WINDOW)
         self._losses: deque[float] = deque(maxlen=WINDOW)
         self._seen: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0)
@@ -65,6 +66,7 @@ class Guard:
             usual = median(history) if len(history) >= LEAST else math.inf
             if factor and math.isfinite(value) and value > factor * usual:
                 reasons.append(f"{name} {value:.4g} is {value / usual:.1f} times the usual {usual:.4g}")
+        self.num_in_a_row = self.num_in_a_row + 1 if reasons else 0
         if reasons:
             self.num_skipped += 1
         elif math.isfinite(norm) and math.isfinite(loss):  # what is not finite stops the run
