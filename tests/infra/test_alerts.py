@@ -1,5 +1,6 @@
 """Rules and dashboards: they can be read, each alert is seen to fire, and leads to a page that exists."""
 
+import runpy
 import shutil
 import subprocess
 from pathlib import Path
@@ -26,6 +27,15 @@ def test_every_alert_fires_on_its_condition(repo_root: Path) -> None:
     """As the file of tests has it, where nothing fires in a good night either."""
     done = _promtool("test", "rules", repo_root / "infra/prometheus/bfs.test.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_operator_of_a_cluster_reads_the_same_rules(repo_root: Path) -> None:
+    """`infra/prometheus/kubernetes.py` was run after the last change of them."""
+    text = (repo_root / "infra/k8s/base/rules.yaml").read_text(encoding="utf-8")
+    resource = yaml.safe_load(text)
+    assert resource["spec"] == yaml.safe_load((repo_root / "infra/prometheus/bfs.rules.yaml").read_text(encoding="utf-8"))
+    written = runpy.run_path(str(repo_root / "infra/prometheus/kubernetes.py"))["rendered"]()
+    assert text == written and resource["kind"] == "PrometheusRule"
 
 
 @needs_promtool
