@@ -50,8 +50,8 @@ class ServiceMetrics(Collector):
         self.failed = Gauge("bfs_model_failed_versions", text, ["name"], registry=self.registry)
         text = "Share of new jobs that a candidate draws beside the version that the name means."
         self.canary = Gauge("bfs_canary_share", text, ["name", "version"], registry=self.registry)
-        text = "Whether the last candidate of a name was taken back, or could not be served."
-        self.taken_back = Gauge("bfs_canary_taken_back", text, ["name"], registry=self.registry)
+        text = "When the last candidate of a name was taken back, or could not be served; 0 where it was not, or somebody withdrew it."
+        self.taken_back = Gauge("bfs_canary_taken_back_timestamp_seconds", text, ["name"], registry=self.registry)
         self.registry.register(self)
 
     def show_models(self, published: dict[str, tuple[str, dict[str, Any]]]) -> None:
@@ -66,7 +66,7 @@ class ServiceMetrics(Collector):
             trial = body.get("canary")
             if trial and not is_over(trial):
                 self.canary.labels(name, trial["version"]).set(trial["share"])
-            self.taken_back.labels(name).set(bool(trial and trial["verdict"] and not trial["verdict"]["good"]))
+            self.taken_back.labels(name).set(trial["verdict"].get("taken_back_at", 0.0) if trial and trial["verdict"] else 0.0)
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

@@ -19,6 +19,7 @@ from bfs_serve.store.versions import Seen
 from bfs_serve.telemetry.logs import log
 
 _REGISTRY = "models:/"
+WITHDRAWN = "withdrawn in the registry"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ class Trials:
         candidate = await asyncio.to_thread(self._source.find, name)
         if candidate is None:
             if trial and not trial["told"]:
-                await self._end(name, version, body, False, "withdrawn in the registry")
+                await self._end(name, version, body, False, WITHDRAWN)
             return
         pin, champion = await asyncio.to_thread(lambda: (self._locate(candidate.uri), self._locate(candidate.champion_uri)))
         if champion.version != version:  # its champion is not served yet, or cannot be
@@ -127,7 +128,8 @@ class Trials:
 
     async def _end(self, name: str, version: str, body: dict[str, Any], good: bool, reason: str) -> None:
         """Write the verdict down, so that it holds for new jobs; then tell the registry."""
-        trial = body["canary"] | {"verdict": {"good": good, "reason": reason}}
+        taken_back = {} if good or reason == WITHDRAWN else {"taken_back_at": time.time()}
+        trial = body["canary"] | {"verdict": {"good": good, "reason": reason} | taken_back}
         decided = body | {"canary": trial}
         if good:
             await self._store.publish(name, version, decided)
@@ -140,6 +142,6 @@ class Trials:
         trial = body["canary"]
         good, reason = trial["verdict"]["good"], trial["verdict"]["reason"]
         said = await asyncio.to_thread(self._source.settle, trial["key"], good, reason)
-        told = trial | {"told": True, "verdict": {"good": said.startswith("promoted"), "reason": said}}
+        told = trial | {"told": True, "verdict": trial["verdict"] | {"good": said.startswith("promoted"), "reason": said}}
         await self._store.publish(name, version, body | {"canary": told})
         log.info("a trial is over", model=name, version=trial["version"][:12], verdict=said)

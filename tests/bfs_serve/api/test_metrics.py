@@ -41,7 +41,7 @@ def test_stages_steps_and_caches_are_counted(serve: Callable[..., TestClient], m
 
 
 def test_a_trial_is_shown_by_its_share_and_its_end() -> None:
-    """What the dashboard and the alert read: a share while it is watched, then whether it was taken back."""
+    """What the dashboard and the alert read: a share while it is watched, then when it was taken back, if not by hand."""
     trial = {"version": "b", "share": 0.25, "told": False, "verdict": None}
 
     def shown(**changes: object) -> set[str]:
@@ -51,9 +51,11 @@ def test_a_trial_is_shown_by_its_share_and_its_end() -> None:
 
     share, back, not_back = (
         'bfs_canary_share{name="n",version="b"} 0.25',
-        'bfs_canary_taken_back{name="n"} 1.0',
-        'bfs_canary_taken_back{name="n"} 0.0',
+        'bfs_canary_taken_back_timestamp_seconds{name="n"} 1700.0',
+        'bfs_canary_taken_back_timestamp_seconds{name="n"} 0.0',
     )
     assert shown() == {not_back} and shown(told=False) == {share, not_back}
     assert shown(verdict={"good": True, "reason": "-"}, told=True) == {not_back}
-    assert shown(verdict={"good": False, "reason": "its jobs fail"}) == shown(verdict={"good": False, "reason": "-"}, told=True) == {back}
+    bad = {"good": False, "reason": "its jobs fail", "taken_back_at": 1700.0}
+    assert shown(verdict=bad) == shown(verdict=bad, told=True) == {back}
+    assert shown(verdict={"good": False, "reason": "withdrawn in the registry"}) == {not_back}

@@ -144,6 +144,7 @@ def test_a_candidate_that_cannot_be_served_draws_nothing(tmp_path: Path) -> None
         scene.registry.candidate = "broken-v2"
         trial = await scene.look()
         assert trial["told"] and "made to fail" in trial["verdict"]["reason"] and trial["info"] is None
+        assert trial["verdict"]["taken_back_at"] > trial["since"]
 
     play(tmp_path, story)
 
@@ -185,7 +186,8 @@ def test_a_candidate_that_is_withdrawn_gets_no_more(tmp_path: Path) -> None:
         scene.registry.candidate = "v2"
         await scene.look()
         scene.registry.candidate = None
-        assert "withdrawn" in (await scene.look())["verdict"]["reason"]
+        verdict = (await scene.look())["verdict"]
+        assert "withdrawn" in verdict["reason"] and "taken_back_at" not in verdict, "that was somebody's wish, and no alert"
         scene.registry.candidate = "v2"
         assert (await scene.look())["verdict"] is None
 
