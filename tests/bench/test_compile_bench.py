@@ -30,6 +30,9 @@ def _step(g: Geometry, batch: int, bf16: bool, compiled: bool) -> Callable[[], N
     return step
 
 
+# The compiler looks at gradients of what has none, and norms of bfloat16 by float32 weights are not fused: torch warns of both.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+@pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight:UserWarning")
 @pytest.mark.parametrize(("name", "g", "batch"), [("proxy-512", PROXY_512, 1), ("few tokens", FEW_TOKENS, 8)])
 def test_compiled_blocks(name: str, g: Geometry, batch: int, capsys: pytest.CaptureFixture[str]) -> None:
     """Prints CPU time with blocks compiled by time without, in float32 and in bfloat16, and what the first step costs."""

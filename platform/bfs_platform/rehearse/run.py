@@ -143,7 +143,8 @@ class Rehearsal:
                 *(f"learned.{name}=null" for name in ("clip", "dino", "kid", "pyiqa", "hpsv3")),
                 *("num_records=1", f"short_side={self.side}", "kept_records=1", "steps=1", "baselines=[]", "actors=1"),
             )
-        return ("smoke.steps=1",)
+        # Layers of random weights may cover a picture whole: there is no background left whose change could be measured.
+        return ("smoke.steps=1", 'thresholds={"failed_fraction": {"max": 0.0}}')
 
     def _served(self, environment: dict[str, str]) -> dict[str, Any]:
         """Serve the promoted version and ask it for a layer of one step."""
