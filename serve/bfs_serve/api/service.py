@@ -1,5 +1,6 @@
 """What the endpoints share: the store, the blobs, the published models, and how a checked order becomes a job."""
 
+import asyncio
 import hashlib
 import json
 import math
@@ -28,6 +29,7 @@ from bfs_serve.telemetry.logs import log
 
 WORKERS = "worker:"
 _LISTED_S = 1.0
+_READY_S = 0.25
 _REMEDIES = {"reference": ": a bundle that carries a reference encoder"}
 
 
@@ -53,6 +55,8 @@ class Service:
         self._scale_to_zero = scale_to_zero
         self._published: dict[str, tuple[str, dict[str, Any]]] = {}
         self._listed_at = -math.inf
+        self._looking, self._looked_at = asyncio.Lock(), -math.inf
+        self._unready: Problem | None = None
         self.closing = False
 
     # Models
@@ -138,9 +142,16 @@ class Service:
         return found
 
     async def ready(self) -> Problem | None:
-        """None when a layer would be drawn now, else why not."""
+        """None when a layer would be drawn now, else why not. Anybody may ask, as often as they like: the store is asked now and then."""
         if self.closing:
             return Problem("not-ready", "The service is shutting down.", retry_after_s=5)
+        async with self._looking:
+            if time.monotonic() - self._looked_at > _READY_S:
+                self._unready = await self._why_not()
+                self._looked_at = time.monotonic()
+        return self._unready
+
+    async def _why_not(self) -> Problem | None:
         published = await self.published(fresh=True)
         if not all(published.get(name, ("", {}))[0] for name in self.names):
             return Problem("not-ready", "No model is loaded yet.", retry_after_s=2)

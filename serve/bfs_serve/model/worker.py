@@ -32,6 +32,7 @@ from bfs_serve.telemetry.logs import log
 EngineOf = Callable[[str, str], Awaitable[Engine]]
 _PATIENCE_S = 0.5  # a worker that waits hears so late, at most, that it is to stop
 _PAUSE_S = 1.0
+_LOADS_AS_STEPS = 10  # a model may take so many times as long to load as one of its steps
 
 
 class NotLoaded(RuntimeError):
@@ -83,6 +84,7 @@ class Worker:
         self._num_held = 0  # claimed, and neither ended nor given back
         self._claiming = False  # what the store gives away is on its way here
         self.drawing_since: float | None = None
+        self.loading_since: float | None = None
 
     async def run(self) -> None:
         """Work until `stop`; trouble with the store is waited out."""
@@ -122,8 +124,10 @@ class Worker:
 
     @property
     def is_stalled(self) -> bool:
-        """Whether the model has made no step for longer than it may take."""
-        return self.drawing_since is not None and time.monotonic() - self.drawing_since > self._settings.stall_s
+        """Whether the model has made no step, or is being loaded, for longer than that may take."""
+        now, s = time.monotonic(), self._settings
+        is_hung = self.drawing_since is not None and now - self.drawing_since > s.stall_s
+        return is_hung or (self.loading_since is not None and now - self.loading_since > _LOADS_AS_STEPS * s.stall_s)
 
     async def _take(self, patience_s: float) -> list[Held]:
         """Claim jobs that can be drawn together, and prepare them."""
@@ -165,11 +169,14 @@ class Worker:
 
     async def _loaded(self, held: Held, engine_of: EngineOf) -> Engine:
         """The engine of the version that a job is pinned to. Raises `NotLoaded`: whatever the reason, it is none of the caller's."""
+        self.loading_since = time.monotonic()
         try:
             return await engine_of(held.claim.model, held.claim.version)
         except Exception as error:
             held.log.exception("model cannot be loaded", model=held.claim.model, version=held.claim.version[:12])
             raise NotLoaded from error
+        finally:
+            self.loading_since = None
 
     async def _draw_and_take(self, held: list[Held]) -> list[Held]:
         """Draw; when the last step begins, take the next jobs; when all is drawn, let it be delivered. Returns the next jobs."""

@@ -73,6 +73,23 @@ def test_one_callers_full_store_is_no_reason_to_refuse_another(
     assert [post("ann", 640), post("bob", 48), post("ann", 48)] == [503, 202, 202]
 
 
+def test_a_flood_of_probes_is_one_look(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks whether the service is ready needs no key: a hundred such requests cost the store no more than one."""
+    service: Service = client.app.state.service  # type: ignore[attr-defined]
+    real, looks = service.store.published, []
+
+    async def counted() -> object:
+        looks.append(1)
+        return await real()
+
+    monkeypatch.setattr(service.store, "published", counted)
+
+    async def flood() -> set[bool]:
+        return {problem is None for problem in await asyncio.gather(*(service.ready() for _ in range(100)))}
+
+    assert client.portal is not None and len(client.portal.call(flood)) == 1 and len(looks) == 1
+
+
 def test_a_hung_model_makes_the_service_not_ready(tmp_path: Path, pictures: Pictures, make_png: MakePng) -> None:
     """Its worker says no more that it is at work, and Serve is told to replace it."""
 

@@ -152,6 +152,26 @@ def test_a_model_that_cannot_be_loaded_is_not_the_callers_fault(play: Callable[.
     play(story)
 
 
+def test_a_model_that_is_loaded_for_ever_loses_its_job(play: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hung disk or registry is as good as a lost worker: it beats no more, and says so to whoever asks after its health."""
+
+    async def story(shop: Shop) -> None:
+        async def never(name: str, version: str) -> Engine:
+            await asyncio.sleep(3600)
+            raise AssertionError
+
+        monkeypatch.setattr(shop.worker, "_engine_of", never)
+        job_id = await shop.order()
+        while not shop.worker.is_stalled:
+            await asyncio.sleep(0.05)
+        while not await shop.store.recover():
+            await asyncio.sleep(0.1)
+        job = await shop.store.get("ann", job_id)
+        assert job is not None and (job.status, job.attempt) == (QUEUED, 1)
+
+    play(story, stall_s=0.05, lease_s=1.0)
+
+
 def test_an_order_that_cannot_be_read_ends(play: Callable[..., None]) -> None:
     """One of a later version of the service: its job fails and may be sent again, the worker holds nothing, the next one is drawn."""
 
