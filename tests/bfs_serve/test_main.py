@@ -28,6 +28,7 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ([*FAKE[:2], "--model", "missing"], "model=missing does not exist"),
         (["--engine", "nothing"], "engine=nothing"),
         (["--min-replicas", "3"], "min_replicas=3 is more than max_replicas=2"),
+        (["--key-ttl-s", "60"], "key_ttl_s=60.0 is shorter than result_ttl_s=3600: a key would be forgotten"),
         (["--max-queued", "-1"], "max_queued"),
         (["--max-queued", "many"], "max_queued"),
         (["--max-queued", "0"], "max_queued"),

@@ -2,13 +2,15 @@
 
 import base64
 import json
+from typing import get_args
 
 import pytest
 from pydantic import ValidationError
 
 from bfs_model.errors import BadInput
+from bfs_model.picture.blending import BLEND_MODES
 from bfs_model.picture.boxes import Box
-from bfs_platform.client.fields import MAX_PROMPT_CHARS, LayerBody, parse_base64, parse_box, parse_prompt
+from bfs_platform.client.fields import MAX_PROMPT_CHARS, BlendMode, LayerBody, SceneLayerFields, parse_base64, parse_box, parse_prompt
 
 IMAGE = base64.b64encode(b"image").decode()
 
@@ -22,6 +24,16 @@ def test_a_full_body_is_read() -> None:
     parsed = LayerBody.model_validate_json(body(seed=2**32 - 1, steps=100, reference=IMAGE, split_effects=True))
     assert (parsed.background, parsed.reference, parsed.box, parsed.seed) == (b"image", b"image", Box(1, 2, 3, 4), 2**32 - 1)
     assert parsed.split_effects and parsed.steps == 100
+
+
+def test_blend_modes_are_those_that_can_be_blended() -> None:
+    """Before a job is taken on, and by the published schema."""
+    assert get_args(BlendMode) == BLEND_MODES
+    layer: dict[str, object] = {"box": [1, 2, 3, 4], "prompt": "a ball"}
+    for mode in BLEND_MODES:
+        assert SceneLayerFields.model_validate_json(json.dumps(layer | {"blend_mode": mode})).blend_mode == mode
+    with pytest.raises(ValidationError, match="'normal', 'multiply' or 'screen'"):
+        SceneLayerFields.model_validate_json(json.dumps(layer | {"blend_mode": "glow"}))
 
 
 @pytest.mark.parametrize(
