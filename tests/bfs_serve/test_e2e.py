@@ -189,7 +189,7 @@ def _canceled(service: Running) -> float:
 
 
 def test_a_full_queue_turns_clients_away_and_loses_none(service: Running, make_png: MakePng) -> None:
-    """Every request ends in 200, or in 503 with Retry-After."""
+    """Every request ends in 200, or in 503 with Retry-After. As many as may wait are drawn, however soon a sampler takes the first."""
 
     async def storm() -> list[httpx2.Response]:
         async with httpx2.AsyncClient(base_url=service.client.base_url, timeout=40) as client:
@@ -198,7 +198,7 @@ def test_a_full_queue_turns_clients_away_and_loses_none(service: Running, make_p
 
     answers = asyncio.run(storm())
     assert {a.status_code for a in answers} == {200, 503}
-    assert sum(a.status_code == 200 for a in answers) >= 4
+    assert sum(a.status_code == 200 for a in answers) >= 3
     assert all(int(a.headers["retry-after"]) >= 1 for a in answers if a.status_code == 503)
 
 
