@@ -15,6 +15,7 @@ finished() { [ -f "$home/$1/manifest.json" ] || [ -f "$home/$1/bundle/manifest.j
 render() { finished "$1" || "$bin/python" jobs/render_tabletop.py --world 2 --resolution 128 --samples 16 --seed 7 --output "$home/$1" "${@:2}"; }
 build() { finished "$1" || "$bin/python" "jobs/build_stage$2.py" --source rorem --input "$home/$3" --output "$home/$1" "${@:4}"; }
 vae() { if finished vae; then echo "$home/vae/bundle"; else echo "$begun"; fi; }
+rgba() { if finished rgba; then echo "$home/rgba/bundle"; else echo "$begun"; fi; }
 train() { finished "$1" || "$bin/python" "jobs/$2.py" --output "$home/$1" "${numbers[@]}" "${@:3}"; }
 
 step() {
@@ -26,20 +27,20 @@ step() {
     pixels) build pixels 2 scenes --recipe crisp_pixels ;;
     vae) [ -d "$begun" ] || train vae pretrain_backbone --recipe crisp_rgb_vae --base fresh --dataset "$home/pixels" ;;
     rgba)
-        build layers 1 scenes --recipe crisp_data_stage1 --set encode.enabled=false
-        train rgba train_rgba_vae --recipe crisp_rgba_vae --base "$(vae)" --dataset "$home/layers"
+        [ -d "$begun" ] || build layers 1 scenes --recipe crisp_data_stage1 --set encode.enabled=false
+        [ -d "$begun" ] || train rgba train_rgba_vae --recipe crisp_rgba_vae --base "$(vae)" --dataset "$home/layers"
         ;;
     latents)
-        build set1 1 scenes --recipe crisp_data_stage1 --base "$home/rgba/bundle"
-        build set2 2 scenes --recipe crisp_data_stage2 --base "$home/rgba/bundle"
-        build validation1 1 validation --recipe crisp_data_stage1 --set mirror=false --base "$home/rgba/bundle"
-        build validation2 2 validation --recipe crisp_data_stage2 --set mirror=false --base "$home/rgba/bundle"
+        build set1 1 scenes --recipe crisp_data_stage1 --base "$(rgba)"
+        build set2 2 scenes --recipe crisp_data_stage2 --base "$(rgba)"
+        build validation1 1 validation --recipe crisp_data_stage1 --set mirror=false --base "$(rgba)"
+        build validation2 2 validation --recipe crisp_data_stage2 --set mirror=false --base "$(rgba)"
         ;;
     backbone)
-        train backbone pretrain_backbone --recipe crisp_backbone --base "$home/rgba/bundle" \
+        train backbone pretrain_backbone --recipe crisp_backbone --base "$(rgba)" \
             --dataset "$home/set2" --validation "$home/validation2"
         ;;
-    phi) train phi train_compositor --recipe crisp_compositor --base "$home/rgba/bundle" --dataset "$home/set1" ;;
+    phi) train phi train_compositor --recipe crisp_compositor --base "$(rgba)" --dataset "$home/set1" ;;
     eyes)
         train reference train_reference --recipe crisp_reference --base "$(vae)" --dataset "$home/pixels"
         train recogniser train_recogniser --recipe crisp_recogniser --base "$(vae)" --dataset "$home/pixels"
