@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""What `accelerator.py` trains on, in as few bytes as a lent machine takes, and a bundle of what it sends back.
+"""What `accelerator.py` trains on, in few bytes, and a bundle of what it writes.
 
     python infra/crisp/packed.py pack --base crisp/phi/bundle --set natural=crisp/set2 --set synthetic=crisp/set1 \
         --set validation=crisp/validation2 --output crisp/packed
@@ -37,7 +37,7 @@ def main() -> None:
     packing.add_argument("--set", action="append", required=True, metavar="NAME=FOLDER", help=f"each of {', '.join(_NEEDED)}")
     packing.add_argument("--records", type=int, default=10**9, help="the first so many of each set")
     packing.add_argument("--output", type=Path, required=True)
-    packing.set_defaults(run=lambda o: pack(o.base, dict(s.split("=", 1) for s in o.set), o.records, o.output))
+    packing.set_defaults(run=lambda o: pack(o.base, dict(s.partition("=")[::2] for s in o.set), o.records, o.output))
     joining = commands.add_parser("join")
     joining.add_argument("--base", required=True, help="the bundle that was packed")
     joining.add_argument("--weights", type=Path, required=True, help="folder that accelerator.py wrote")
@@ -57,9 +57,10 @@ def pack(base: str, folders: dict[str, str], num_records: int, output: Path) -> 
     check_trained(base, {"rgba_vae": "", "compositor": ""})
     pipe = BFSPipeline.from_pretrained(base)
     opened = {name: open_dataset(folder) for name, folder in folders.items()}
+    for dataset in opened.values():
+        check_encoders(pipe, dataset, layers=True)
     output.mkdir(parents=True, exist_ok=True)
     for name, dataset in opened.items():
-        check_encoders(pipe, dataset, layers=True)
         packed(pipe, dataset, num_records).save(output / f"{name}{SUFFIX}")
     for name in NETWORKS:
         getattr(pipe, name).half().save_pretrained(output / name)

@@ -16,7 +16,7 @@ from bfs_model.objectives import LatentBatch
 LATENTS = ("z_comp", "z_fg", "z_bg")
 SUFFIX = ".set.safetensors"
 NOTHING = ""  # the caption of a sample that has none
-_PIECE = 15 * 2**20  # a lent machine sends back files of at most 16 MiB
+_PIECE = 15 * 2**20
 
 
 class PackedSet:

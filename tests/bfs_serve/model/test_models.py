@@ -34,6 +34,18 @@ class Counting(FakeEngine):
         super().__init__(name, pin)
 
 
+def held_up(begun: threading.Event, go_on: threading.Event) -> type[Counting]:
+    """An engine whose loading says that it has begun, and ends when it may go on."""
+
+    class Slow(Counting):
+        def __init__(self, name: str, pin: Pin) -> None:
+            begun.set()
+            go_on.wait()
+            super().__init__(name, pin)
+
+    return Slow
+
+
 Story = Callable[[Models, Models, JobStore, Path], Coroutine[Any, Any, None]]
 
 
@@ -115,14 +127,7 @@ def test_what_is_loaded_waits_for_no_loading(tmp_path: Path) -> None:
 
     async def story(first: Models, second: Models, store: JobStore, file: Path) -> None:
         begun, go_on = threading.Event(), threading.Event()
-
-        class Slow(Counting):
-            def __init__(self, name: str, pin: Pin) -> None:
-                begun.set()
-                go_on.wait()
-                super().__init__(name, pin)
-
-        first._engine_cls = Slow
+        first._engine_cls = held_up(begun, go_on)
         await second.close()
         file.write_text("v2")
         following = asyncio.create_task(first.run())
@@ -235,14 +240,7 @@ def test_a_worker_that_is_stopped_while_it_loads_is_no_failure(tmp_path: Path) -
 
     async def story(first: Models, second: Models, store: JobStore, file: Path) -> None:
         begun, go_on = threading.Event(), threading.Event()
-
-        class Slow(Counting):
-            def __init__(self, name: str, pin: Pin) -> None:
-                begun.set()
-                go_on.wait()
-                super().__init__(name, pin)
-
-        first._engine_cls = Slow
+        first._engine_cls = held_up(begun, go_on)
         for worker in (first, second):
             await worker.close()  # whoever of them followed
         file.write_text("v2")

@@ -69,6 +69,15 @@ class Shop:
         assert job is not None and job.is_finished, job
         return job
 
+    async def loses(self, job_id: str) -> None:
+        """Wait until the worker says that it is stalled, and its job is queued again."""
+        while not self.worker.is_stalled:
+            await asyncio.sleep(0.05)
+        while not await self.store.recover():
+            await asyncio.sleep(0.1)
+        job = await self.store.get("ann", job_id)
+        assert job is not None and (job.status, job.attempt) == (QUEUED, 1)
+
     def layer(self, job: Job) -> bytes:
         return self.blobs.get(result_of(job).pictures[0].layer)
 
@@ -162,12 +171,7 @@ def test_a_model_that_is_loaded_for_ever_loses_its_job(play: Callable[..., None]
 
         monkeypatch.setattr(shop.worker, "_engine_of", never)
         job_id = await shop.order()
-        while not shop.worker.is_stalled:
-            await asyncio.sleep(0.05)
-        while not await shop.store.recover():
-            await asyncio.sleep(0.1)
-        job = await shop.store.get("ann", job_id)
-        assert job is not None and (job.status, job.attempt) == (QUEUED, 1)
+        await shop.loses(job_id)
 
     play(story, stall_s=0.05, lease_s=1.0)
 
@@ -234,12 +238,7 @@ def test_a_hung_model_loses_its_job_to_another_worker(play: Callable[..., None])
 
     async def story(shop: Shop) -> None:
         job_id = await shop.order(prompt="hang")
-        while not shop.worker.is_stalled:
-            await asyncio.sleep(0.05)
-        while not await shop.store.recover():
-            await asyncio.sleep(0.1)
-        job = await shop.store.get("ann", job_id)
-        assert job is not None and (job.status, job.attempt) == (QUEUED, 1)
+        await shop.loses(job_id)
         await shop.store.cancel("ann", job_id)
 
     play(story, stall_s=0.5, lease_s=1.0)
