@@ -85,7 +85,7 @@ class Scene:
             raise BadInput("seed", seed, f"is for layers that are drawn, and {name} is given as an image", "leave it out")
         found = [position for position, layer in enumerate(stack) if layer.id in wanted.ids]
         if not found:
-            raise BadInput("redraw", name, "is not a layer of the document", f"it has {_listed([layer.name for layer in stack])}")
+            raise BadInput("redraw", name, "is not the id of a layer of the document", f"it has {_listed([layer.id for layer in stack])}")
         split = split or any(stack.layers[position].part is not None for position in found)
         _check_split(wanted, split)
         kept = [layer for layer in stack if layer.id not in wanted.ids]

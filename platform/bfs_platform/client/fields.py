@@ -92,7 +92,9 @@ def parse_base64(value: Any) -> bytes:
 
 
 _IMAGE_SCHEMA = {"type": "string", "contentEncoding": "base64", "description": "PNG, JPEG or WebP, as base64 or a data: URI."}
-_DOCUMENT_SCHEMA = _IMAGE_SCHEMA | {"description": "A .zip or .ora, or a picture, which becomes a document of one layer; in base64."}
+_DOCUMENT_SCHEMA = _IMAGE_SCHEMA | {
+    "description": "A .zip, .ora or .psd that BFS wrote, or a picture, which becomes a document of one layer; in base64."
+}
 _PROMPT_SCHEMA = {"type": "string", "maxLength": MAX_PROMPT_CHARS, "description": "What to draw; may be empty beside a reference."}
 ImageBytes = Annotated[bytes, BeforeValidator(parse_base64), WithJsonSchema(_IMAGE_SCHEMA)]
 BoxField = Annotated[Box, BeforeValidator(parse_box), WithJsonSchema(_BOX_SCHEMA)]

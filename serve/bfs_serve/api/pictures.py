@@ -26,6 +26,7 @@ _READERS = 2
 # Seconds of computing are what a hostile picture may cost; those of waiting only bound how long a busy machine is put up with.
 _LIMITS = DecoderSpec(cpu_s=8.0, wall_s=60.0)
 _TINY_LIMITS = DecoderSpec(cpu_s=1.0, wall_s=20.0)
+_DOCUMENT_LIMITS = _LIMITS.model_copy(update={"function": "bfs_platform.data.decode.document:as_archive", "memory_bytes": 2**32})
 _SMALL_PIXELS = 2**22
 _HEADER_BYTES = 2**14
 _TOO_LARGE = re.compile(r"more than [0-9,]+( pixels)?$")  # what `read_image` says of too many pixels
@@ -48,6 +49,7 @@ class Pictures:
     def __init__(self, num_readers: int = _READERS, limits: DecoderSpec = _LIMITS, small: DecoderSpec = _TINY_LIMITS) -> None:
         # Each kind has threads of its own: large pictures, hostile ones among them, keep small ones waiting for nothing.
         self._small, self._large = _Readers(num_readers, small), _Readers(num_readers, limits)
+        self._documents = _Readers(1, _DOCUMENT_LIMITS)
 
     async def look(self, data: bytes, key: str) -> Looked:
         """Decode an uploaded picture once, to be sure that it can be. Raises `ProblemError`."""
@@ -58,23 +60,21 @@ class Pictures:
         """The pixels of two pictures, uint8 RGB [H, W, 3]. Raises `ProblemError`."""
         return await self._decoded(first, keys[0]), await self._decoded(second, keys[1])
 
+    async def archive(self, data: bytes, key: str) -> bytes:
+        """A Photoshop document that BFS wrote as a .zip; the library that reads it runs in a child. Raises `ProblemError`."""
+        return await _answered(self._documents, data, key, lambda reader: reader.converted(data, key=key, max_pixels=MAX_PIXELS))
+
     async def _decoded(self, data: bytes, key: str) -> np.ndarray:
         return await self._asked(data, key, lambda reader: reader(data, key=key, max_pixels=MAX_PIXELS).over_white())
 
     async def _asked(self, data: bytes, key: str, ask: Callable[[IsolatedReader], Value]) -> Value:
         _check(data, key)
-        readers = self._small if 0 < _announced(data) <= _SMALL_PIXELS else self._large
-        try:
-            return await readers.ask(ask)
-        except BadInput as error:
-            raise ProblemError(problems.of_bad_input(error, "too-large" if _TOO_LARGE.search(error.rule) else "invalid")) from None
-        except Reject as error:
-            raise _refused("invalid", key, f"<{len(data)} bytes>", str(error).removeprefix(f"{key} "), "save it anew, as PNG") from None
+        return await _answered(self._small if 0 < _announced(data) <= _SMALL_PIXELS else self._large, data, key, ask)
 
     def close(self) -> None:
         """End the children."""
-        self._small.close()
-        self._large.close()
+        for readers in (self._small, self._large, self._documents):
+            readers.close()
 
 
 class _Readers:
@@ -100,6 +100,16 @@ class _Readers:
             return question(reader)
         finally:
             self._idle.put(reader)
+
+
+async def _answered(readers: _Readers, data: bytes, key: str, ask: Callable[[IsolatedReader], Value]) -> Value:
+    """What a child says of some bytes. Raises `ProblemError`."""
+    try:
+        return await readers.ask(ask)
+    except BadInput as error:
+        raise ProblemError(problems.of_bad_input(error, "too-large" if _TOO_LARGE.search(error.rule) else "invalid")) from None
+    except Reject as error:
+        raise _refused("invalid", key, f"<{len(data)} bytes>", str(error).removeprefix(f"{key} "), "save it anew") from None
 
 
 def is_picture(data: bytes) -> bool:

@@ -12,9 +12,9 @@ from bfs_serve.problems import Problem
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """`max_bytes` of one body (16 MiB of image in base64, and some); all bodies being read together; the slowest sender served."""
+    """`max_bytes` of one body (64 MiB of picture as a file, 48 in base64); all bodies being read together; the slowest sender served."""
 
-    max_bytes: int = 24 * 2**20
+    max_bytes: int = 65 * 2**20
     max_buffered_bytes: int = 256 * 2**20
     grace_s: float = 10.0
     min_bytes_per_s: int = 32 * 1024

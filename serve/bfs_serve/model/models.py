@@ -2,7 +2,8 @@
 
 One worker at a time follows a name. It loads a new version beside the old, draws its smoke picture, and then publishes it; from
 then on new orders are pinned to it, and the other workers load it. A version that fails is remembered, and the old one
-stays; so is one whose loading ends the process, which cannot say so itself: what is begun is written down before.
+stays; so is one whose loading ends the process, which cannot say so itself: what is begun is written down before. What is no
+fault of the version (`model.passing`) is tried again, after longer and longer pauses.
 A candidate is loaded and tried in the same way, and then watched: see `model.trials`.
 """
 
@@ -21,6 +22,7 @@ from PIL import Image
 from bfs_model.picture.images import png_bytes
 from bfs_serve.job.engine import Engine, ModelInfo, Pin, Request, Settings
 from bfs_serve.model.canary import is_over, untried
+from bfs_serve.model.passing import Pauses, passes
 from bfs_serve.model.trials import Candidates, RegistryCandidates, Trials
 from bfs_serve.store.blobs import Blobs
 from bfs_serve.store.jobs import JobStore
@@ -60,6 +62,7 @@ class Models:
         self._lease_s = max(_LEAST_LEASE_S, 3 * self._period_s)
         self._engines: OrderedDict[tuple[str, str], Engine] = OrderedDict()
         self._loading = asyncio.Lock()
+        self._pauses = Pauses()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="load")
         self._trials = Trials(candidates or RegistryCandidates(), store, blobs, engine_cls.locate, self._tried)
 
@@ -82,13 +85,16 @@ class Models:
             await asyncio.sleep(self._period_s)
             for name in self.names:
                 try:
-                    if self._follow_s and await self._may_follow(name):
+                    if self._follow_s and not self._pauses.is_resting(name) and await self._may_follow(name):
                         await self._follow(name)
                         await self._trials.look(name)
+                        self._pauses.went_well(name)
                     if not await self._is_loaded(name) and await self._may_follow(name):  # it was added since the start
                         await self._follow(name)
                 except Exception as error:
-                    log.error("model is not followed for now", model=name, error=f"{type(error).__name__}: {error}"[:500])
+                    pause_s = self._pauses.failed(name) if passes(error) else 0.0
+                    told = f"{type(error).__name__}: {error}"[:500]
+                    log.error("model is not followed for now", model=name, error=told, pause_s=pause_s)
 
     async def close(self) -> None:
         """Let others follow at once."""
@@ -157,7 +163,7 @@ class Models:
 
     @contextlib.asynccontextmanager
     async def _noted(self, name: str, tried: str) -> AsyncIterator[None]:
-        """Have it written down that a version is being tried; a process that is told to stop meanwhile takes that back.
+        """Have it written down that a version is being tried; who is told to stop meanwhile, or fails for no fault of it, takes that back.
 
         Raises `RuntimeError` when processes ended at it before.
         """
@@ -168,9 +174,10 @@ class Models:
         await self._store.publish(name, version, body | {"tried": {tried: tries + 1}})
         try:
             yield
-        except asyncio.CancelledError:
-            with contextlib.suppress(Exception):
-                await self._store.publish(name, version, body)
+        except (asyncio.CancelledError, Exception) as error:
+            if not isinstance(error, Exception) or passes(error):
+                with contextlib.suppress(Exception):
+                    await self._store.publish(name, version, body)
             raise
 
     async def _follow(self, name: str, first: bool = False) -> None:
@@ -183,6 +190,8 @@ class Models:
         try:
             engine, smoke = await self._tried(name, pin)
         except Exception as error:
+            if passes(error):
+                raise
             failed = {**body["failed"], pin.version: f"{type(error).__name__}: {error}"[:500]}
             await self._store.publish(name, version, body | {"failed": dict(list(failed.items())[-_FAILED:])})
             if first:

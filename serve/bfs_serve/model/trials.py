@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from bfs_platform.registry.spec import CanarySpec
 from bfs_serve.job.engine import Engine, Pin
 from bfs_serve.model.canary import BACK, WAIT, judge, untried
+from bfs_serve.model.passing import passes
 from bfs_serve.store.blobs import Blobs
 from bfs_serve.store.jobs import JobStore
 from bfs_serve.store.versions import Seen
@@ -109,6 +110,8 @@ class Trials:
         try:
             engine, smoke = await self._tried(name, pin)
         except Exception as error:
+            if passes(error):
+                raise
             begun = body | {"canary": trial | {"info": None, "before": {}}}
             await self._end(name, version, begun, False, f"it cannot be served: {type(error).__name__}: {error}"[:500])
             return

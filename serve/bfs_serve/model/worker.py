@@ -228,6 +228,10 @@ class Worker:
             if held[0].engine is not None:
                 held[0].counted = held[0].engine.counted()
         except Exception as error:
+            if isinstance(error, BadInput) and len(held) > 1:  # one of them is at fault: each for itself
+                for one in held:
+                    await self._draw([one], nearly)
+                return
             if not isinstance(error, Canceled | BadInput):
                 for one in held:
                     one.log.exception("could not be drawn")

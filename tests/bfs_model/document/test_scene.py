@@ -192,5 +192,5 @@ def test_redrawing_what_is_not_there(folder: Path) -> None:
     with pytest.raises(BadInput, match=r"redraw=bal is not a layer of the scene; it has 赤い ball, star, a cube"):
         scene.redraw(stack, "bal", Painter())
     stack.remove("star")
-    with pytest.raises(BadInput, match=r"redraw=star is not a layer of the document; it has Background, 赤い ball, a cube"):
+    with pytest.raises(BadInput, match=r"redraw=star is not the id of a layer of the document; it has background, 赤い ball, a cube"):
         scene.redraw(stack, "star", Painter())

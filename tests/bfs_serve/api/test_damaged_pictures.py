@@ -56,11 +56,16 @@ def test_a_damaged_picture_is_refused_or_drawn(serve: Serve, make_png: MakePng, 
     assert set(ends(client).values()) <= {"succeeded"}
 
 
+def stack() -> LayerStack:
+    """A background and one layer."""
+    made = LayerStack.new(Image.new("RGB", (48, 32)))
+    made.add(np.full((32, 48, 4), 200, np.uint8), id="ball", name="ball")
+    return made
+
+
 def document(layer: bytes = b"", pack: int = zipfile.ZIP_STORED, copies: int = 1, **changes: object) -> bytes:
     """A document of ours; with `layer` as every layer's picture, with `changes` in its manifest's entries."""
-    stack = LayerStack.new(Image.new("RGB", (48, 32)))
-    stack.add(np.full((32, 48, 4), 200, np.uint8), id="ball", name="ball")
-    given = zipfile.ZipFile(io.BytesIO(documents.encode(stack, ".zip")))
+    given = zipfile.ZipFile(io.BytesIO(documents.encode(stack(), ".zip")))
     entries = {name: given.read(name) for name in given.namelist()}
     manifest = json.loads(entries["manifest.json"])
     for entry in manifest["layers"]:
@@ -107,6 +112,10 @@ HOSTILE = {
     "text bomb": document(layer=bomb_of_text(2**20)),
     "large layers": document(layer=png(2000), copies=9),
     "same id": document(id="ball"),
+    "Photoshop, cut off": documents.encode(stack(), ".psd")[:-30],
+    "Photoshop, its start alone": b"8BPS",
+    "Photoshop, too large a canvas": b"8BPS\0\1" + bytes(6) + b"\0\3\0\0\x75\x30\0\0\x75\x30\0\x08\0\3" + bytes(14),
+    "Photoshop of others": b"8BPS\0\1" + bytes(6) + b"\0\3\0\0\0\1\0\0\0\1\0\x08\0\3" + bytes(17),
     "XML": zip_of("stack.xml", b'<!DOCTYPE a [<!ENTITY b "' + b"c" * 1000 + b'">]><image w="9" h="9">' + b"&b;" * 9000 + b"</image>"),
 }
 

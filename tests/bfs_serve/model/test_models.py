@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import errno
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from bfs_serve.app import AppArgs
 from bfs_serve.job.engine import Pin
 from bfs_serve.model.fake import FakeEngine
 from bfs_serve.model.models import Models, info_of
+from bfs_serve.model.passing import Pauses
 from bfs_serve.model.sampler import load_engine
 from bfs_serve.runtime import Address, check
 from bfs_serve.store.blobs import Blobs
@@ -187,6 +190,51 @@ def test_a_version_that_fails_is_remembered_and_the_old_one_stays(tmp_path: Path
         assert version == "v1" and "made to fail" in body["failed"]["broken-v2"] and loads.count("broken-v2") == 1
 
     play(tmp_path, story)
+
+
+def test_a_version_is_not_blamed_for_a_full_disk(tmp_path: Path) -> None:
+    """It is tried again after a pause, and served once there is room; not at every look."""
+
+    async def story(first: Models, second: Models, store: JobStore, file: Path) -> None:
+        full = True
+
+        class Full(Counting):
+            def __init__(self, name: str, pin: Pin) -> None:
+                super().__init__(name, pin)
+                if full:
+                    raise OSError(errno.ENOSPC, "No space left on device")
+
+        await second.close()
+        first._engine_cls = Full
+        file.write_text("v2")
+        following = asyncio.create_task(first.run())
+        while "v2" not in loads:
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.5)
+        version, body = await version_of(store)
+        assert version == "v1" and not body["failed"] and loads.count("v2") == 1 and first._pauses.is_resting(first.names[0])
+        full = False
+        first._pauses = Pauses()  # the pause is over
+        while (await version_of(store))[0] != "v2":
+            await asyncio.sleep(0.02)
+        following.cancel()
+
+    play(tmp_path, story)
+
+
+def test_pauses_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From ten seconds to five minutes; what went well begins anew."""
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    pauses, lengths = Pauses(), []
+    for _ in range(7):
+        lengths.append(pauses.failed("a"))
+        assert pauses.is_resting("a") and not pauses.is_resting("b")
+        now += lengths[-1]
+        assert not pauses.is_resting("a")
+    assert lengths == [10, 20, 40, 80, 160, 300, 300]
+    pauses.went_well("a")
+    assert pauses.failed("a") == 10
 
 
 _KILLER = """

@@ -5,6 +5,9 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
+
+import pytest
 
 from bfs_platform.registry.spec import CanarySpec
 from bfs_platform.registry.store import Unreachable
@@ -97,6 +100,21 @@ def play(tmp_path: Path, story: Story) -> None:
             store.close()
 
     asyncio.run(main())
+
+
+def test_a_candidate_is_not_blamed_for_a_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried at a later look; the registry hears nothing."""
+
+    async def story(scene: Scene) -> None:
+        scene.registry.candidate = "v2"
+        with monkeypatch.context() as away:
+            away.setattr(scene.models, "_load", AsyncMock(side_effect=ConnectionError("reset")))
+            with pytest.raises(ConnectionError):
+                await scene.look()
+        assert not scene.registry.settled
+        assert (await scene.look())["version"] == "v2"
+
+    play(tmp_path, story)
 
 
 def test_a_good_candidate_is_promoted(tmp_path: Path) -> None:

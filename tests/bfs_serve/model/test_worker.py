@@ -218,6 +218,19 @@ def test_jobs_of_equal_settings_are_drawn_at_once(play: Callable[..., None]) -> 
     play(story, "fake?step_s=0.1", batch=3)
 
 
+def test_one_that_is_refused_costs_the_others_of_its_batch_nothing(play: Callable[..., None]) -> None:
+    """They are drawn each for itself then."""
+
+    async def story(shop: Shop) -> None:
+        first = await shop.order(seed=1, steps=20)  # while it is drawn, the others come together
+        ids = [await shop.order(seed=seed, prompt=prompt) for seed, prompt in ((2, "a ball"), (3, "refuse"), (4, "a ball"))]
+        jobs = [await shop.end_of(job_id) for job_id in [first, *ids]]
+        assert 3 in shop.engine.calls
+        assert [job.status for job in jobs] == [SUCCEEDED, SUCCEEDED, FAILED, SUCCEEDED]
+
+    play(story, "fake?step_s=0.1", batch=3)
+
+
 def test_canceling_stops_the_drawing_within_a_step(play: Callable[..., None]) -> None:
     """And the worker goes on with the next job."""
 

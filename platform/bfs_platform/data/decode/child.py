@@ -2,7 +2,8 @@
 
 Started by `isolated.IsolatedReader` only. On its standard input comes one request after the other: a line of JSON
 `{"key", "max_pixels", "bytes", "pixels"}` and that many bytes. Each answer is a line of JSON: `{"height", "width", "alpha"}`, and behind
-it, where pixels are wanted, RGB and, if there is one, alpha; or `{"error": [key, value, rule, remedy]}`. It ends with its input.
+it, where pixels are wanted, RGB and, if there is one, alpha; `{"bytes"}` and the file, where the decoder makes one; or
+`{"error": [key, value, rule, remedy]}`. It ends with its input.
 """
 
 import json
@@ -66,6 +67,8 @@ def _answer(decode: Callable[..., Any], data: bytes, request: dict[str, Any]) ->
         return [_line({"error": [error.key, str(error.value), error.rule, error.remedy]})]
     except MemoryError:
         return [_line({"error": [request["key"], f"<{len(data)} bytes>", "cannot be decoded (MemoryError)", "scale it down"]})]
+    if isinstance(image, bytes):
+        return [_line({"bytes": len(image)}), image]
     height, width = image.rgb.shape[:2]
     head = _line({"height": height, "width": width, "alpha": image.alpha is not None})
     if not with_pixels:

@@ -66,6 +66,10 @@ class IsolatedReader:
         answer, _ = self._tried(lambda: self._ask(source, key, max_pixels, False), key)
         return answer["width"], answer["height"]
 
+    def converted(self, source: bytes, *, key: str, max_pixels: int) -> bytes:
+        """The file that a decoder which makes files makes of this one. Raises as reading a picture does."""
+        return self._tried(lambda: bytes(self._ask(source, key, max_pixels, True)[1]), key)
+
     def _tried(self, ask: Callable[[], Answer], key: str) -> Answer:
         with self._lock:
             for attempt in range(ATTEMPTS):
@@ -110,8 +114,7 @@ class IsolatedReader:
         answer, rest = self._line(child.stdout.fileno(), deadline)
         if "error" in answer:
             raise BadInput(*answer["error"])
-        num_bytes = answer["height"] * answer["width"] * (4 if answer["alpha"] else 3) if pixels else 0
-        return answer, self._exactly(child.stdout.fileno(), num_bytes, rest, deadline)
+        return answer, self._exactly(child.stdout.fileno(), _length(answer) if pixels else 0, rest, deadline)
 
     def _line(self, pipe: int, deadline: float) -> tuple[dict, bytes]:
         """The answer's first line, and what was read of the bytes behind it."""
@@ -178,6 +181,11 @@ class IsolatedReader:
             return Reject(Reason.TOO_SLOW, f"{key} {rule}")
         how = signal.Signals(-lost.status).name if lost.status < 0 else f"exit code {lost.status}"
         return Reject(Reason.DECODER_DIED, f"{key} ends its decoder ({how})")
+
+
+def _length(answer: dict[str, Any]) -> int:
+    """How many bytes stand behind an answer."""
+    return int(answer["bytes"]) if "bytes" in answer else answer["height"] * answer["width"] * (4 if answer["alpha"] else 3)
 
 
 def reader_of(spec: DecoderSpec) -> ReadImage:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bfs_model.document.format.zips import ZIP
 from bfs_model.errors import BadInput
 from bfs_model.picture.boxes import Box
 from bfs_platform.client.fields import (
@@ -33,7 +34,7 @@ EXPORT = Form(ExportFields, ExportBody, needed=("document",), lists=("edits", "o
 FORMS = (LAYER, EXTRACTION, DOCUMENT, EXPORT)
 
 _CHANGED = 3  # levels by which two pictures differ where something was added, beyond what saving them again does
-_DOCUMENT_START = b"PK\x03\x04"
+_PHOTOSHOP = b"8BPS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ async def document(service: Service, upload: Upload[DocumentFields]) -> Ordered:
         layers.append(SceneLayer(name=name, box=box, seed=_seed(entry.seed), reference=shown, **plain))
     _check_names(layers, f.redraw)
     if "document" in upload.files:
-        _check_document(upload.files["document"])
+        await _archived(service, upload.files)
     stored = await _stored(service, upload.files)
     size: dict[str, Any] = {"width": background.width, "height": background.height}
     order = DocumentOrder(layers=tuple(layers), redraw=f.redraw, **size, **stored)
@@ -116,13 +117,12 @@ async def document(service: Service, upload: Upload[DocumentFields]) -> Ordered:
 async def export(service: Service, upload: Upload[ExportFields]) -> Ordered:
     """`POST /v1/exports`. Raises `ProblemError`."""
     f = upload.fields
-    data = upload.files["document"]
-    if is_picture(data):
-        looked = await service.pictures.look(data, "document")
+    if is_picture(upload.files["document"]):
+        looked = await service.pictures.look(upload.files["document"], "document")
         width, height = looked.width, looked.height
     else:
-        _check_document(data, "send a .zip or .ora that this service or bfs wrote, or a picture")
-        width, height = await asyncio.to_thread(_size_of, data)
+        await _archived(service, upload.files, ", or a picture")
+        width, height = await asyncio.to_thread(_size_of, upload.files["document"])
     edits = tuple(LayerEdit(**edit.model_dump()) for edit in f.edits)
     stored = await _stored(service, upload.files)
     order = ExportOrder(width=width, height=height, edits=edits, order=tuple(f.order) if f.order else None, **stored)
@@ -168,9 +168,13 @@ def _check_names(layers: list[SceneLayer], redraw: str | None) -> None:
         raise refused("redraw", redraw, "is not the name of a layer", f"use one of {', '.join(layer.name for layer in layers)}")
 
 
-def _check_document(data: bytes, remedy: str = "send the .zip or .ora that this service or bfs wrote") -> None:
-    if not data.startswith(_DOCUMENT_START):
-        rule = "is not a layered document that can be read here"
+async def _archived(service: Service, files: dict[str, bytes], also: str = "") -> None:
+    """Have the document among the files be one that workers read: a .psd becomes a .zip. Raises `ProblemError`."""
+    data = files["document"]
+    if data.startswith(_PHOTOSHOP):
+        files["document"] = await service.pictures.archive(data, "document")
+    elif not data.startswith(ZIP):
+        rule, remedy = "is not a layered document that can be read here", f"send a .zip, .ora or .psd that this service or bfs wrote{also}"
         raise refused("document", f"<{len(data)} bytes>", rule, remedy, "unsupported-media-type")
 
 
