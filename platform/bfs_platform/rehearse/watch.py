@@ -48,7 +48,7 @@ def watched(command: Sequence[str], environment: Mapping[str, str], log: Path, k
         finally:
             ended.set()
             watcher.join()
-            meter.look()
+            meter.sample()
             _end(process)
     if not killed and process.returncode != 0:
         raise Failure(f"{Path(command[1]).name} ended with exit code {process.returncode}: {_last_line(log)}; see {log}")
@@ -88,17 +88,17 @@ class _Meter:
         self.peak_bytes = 0
         self._first: dict[tuple[int, float], float] = {}
         self._last: dict[tuple[int, float], float] = {}
-        self.look(begun=True)
+        self.sample(begun=True)
 
     def watch(self, ended: threading.Event) -> None:
         while not ended.wait(_EVERY_S):
-            self.look()
+            self.sample()
 
     def cpu_s(self) -> float:
         """Processor seconds of all of them since the first look."""
         return sum(seconds - self._first[who] for who, seconds in self._last.items())
 
-    def look(self, begun: bool = False) -> None:
+    def sample(self, begun: bool = False) -> None:
         """What they hold and have used at this moment."""
         held = 0
         for child in _family(os.getpid())[:-1]:

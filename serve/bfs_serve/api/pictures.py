@@ -35,7 +35,7 @@ _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF", b"II*\0", b"MM\0*
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Looked:
+class Readable:
     """A picture that can be read: its bytes, and its upright size."""
 
     data: bytes
@@ -51,10 +51,10 @@ class Pictures:
         self._small, self._large = _Readers(num_readers, small), _Readers(num_readers, limits)
         self._documents = _Readers(1, _DOCUMENT_LIMITS)
 
-    async def look(self, data: bytes, key: str) -> Looked:
+    async def check(self, data: bytes, key: str) -> Readable:
         """Decode an uploaded picture once, to be sure that it can be. Raises `ProblemError`."""
         width, height = await self._asked(data, key, lambda reader: reader.size(data, key=key, max_pixels=MAX_PIXELS))
-        return Looked(data, width, height)
+        return Readable(data, width, height)
 
     async def both(self, first: bytes, second: bytes, keys: tuple[str, str]) -> tuple[np.ndarray, np.ndarray]:
         """The pixels of two pictures, uint8 RGB [H, W, 3]. Raises `ProblemError`."""

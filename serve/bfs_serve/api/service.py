@@ -176,7 +176,7 @@ class Service:
         """Add what was counted here to the totals: now and then, since a storm of requests must not become one of writes."""
         for lookup, number in self.files.take_lookups().items():
             self.tally.add({(amounts.LOOKUPS, f"files {lookup}"): number})
-        if counted := self.tally.take():
+        if counted := self.tally.drain():
             try:
                 await self.store.count(counted)
             except BaseException:

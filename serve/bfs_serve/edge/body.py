@@ -34,7 +34,7 @@ class BufferBudget:
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes, self.held = max_bytes, 0
 
-    def take(self, num_bytes: int) -> None:
+    def reserve(self, num_bytes: int) -> None:
         if self.held + num_bytes > self.max_bytes:
             raise BodyRefused(Problem("busy", "Too many uploads are under way; try again in 2 s.", retry_after_s=2))
         self.held += num_bytes
@@ -63,7 +63,7 @@ async def read_body(headers: Headers, receive: Receive, limits: BodyLimits, budg
             chunk = message.get("body", b"")
             if size + len(chunk) > limits.max_bytes:
                 raise BodyRefused(_too_large(limits))
-            budget.take(len(chunk))
+            budget.reserve(len(chunk))
             size += len(chunk)
             chunks.append(chunk)
             if not message.get("more_body", False):

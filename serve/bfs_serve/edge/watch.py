@@ -84,7 +84,7 @@ class Watch:
         if visit.route != METRICS and now - self._handed_on < _HAND_ON_S:
             return {}
         self._handed_on = now
-        if counts := self._tally.take():
+        if counts := self._tally.drain():
             scope["headers"].append((COUNTS_HEADER.encode(), signed_counts(counts, visit.request_id, key).encode()))
         return counts
 

@@ -89,7 +89,7 @@ class PipelineEngine:
 
     def counted(self) -> Amounts:
         """See `bfs_serve.job.engine.Engine`."""
-        return self._prompts.tally.take()
+        return self._prompts.tally.drain()
 
 
 def _path(uri: str) -> Path:

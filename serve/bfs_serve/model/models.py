@@ -87,7 +87,7 @@ class Models:
                 try:
                     if self._follow_s and not self._pauses.is_resting(name) and await self._may_follow(name):
                         await self._follow(name)
-                        await self._trials.look(name)
+                        await self._trials.advance(name)
                         self._pauses.went_well(name)
                     if not await self._is_loaded(name) and await self._may_follow(name):  # it was added since the start
                         await self._follow(name)

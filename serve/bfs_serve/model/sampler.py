@@ -94,7 +94,7 @@ class Sampler:
         while True:
             if self._worker is not None and not self._worker.is_stalled:
                 with contextlib.suppress(Exception):
-                    if self._models is not None and (counted := self._models.tally.take()):
+                    if self._models is not None and (counted := self._models.tally.drain()):
                         await self._store.count(counted)
                     await self._store.hold(WORKERS + self._name, self._name, 3 * self._settings.alive_s)
             await asyncio.sleep(self._settings.alive_s)

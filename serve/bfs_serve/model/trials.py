@@ -77,7 +77,7 @@ class Trials:
     ) -> None:
         self._source, self._store, self._blobs, self._locate, self._tried = source, store, blobs, locate, tried
 
-    async def look(self, name: str) -> None:
+    async def advance(self, name: str) -> None:
         """One step of the trial under a name, if there is one."""
         version, body = (await self._store.published()).get(name, ("", {}))
         body = untried(body)

@@ -80,10 +80,10 @@ class JobStore:
         last = max(after, 0)
         while True:
             mark = self.changes.mark()
-            news = await self._read(upkeep.news, owner, job_id, last)
-            if news is None:
+            events = await self._read(upkeep.events_after, owner, job_id, last)
+            if events is None:
                 return
-            for event in news:
+            for event in events:
                 last = event.id
                 yield event
                 if event.is_final:

@@ -27,7 +27,7 @@ def page(connection: Connection, owner: str, status: str | None, limit: int, cur
     return Page(shown, f"{found[limit - 1].seq:x}" if len(found) > limit else None)
 
 
-def news(connection: Connection, owner: str, job_id: str, after: int, now: float) -> list[Event] | None:
+def events_after(connection: Connection, owner: str, job_id: str, after: int, now: float) -> list[Event] | None:
     """The events of a job with an id above `after`, oldest first; None where this owner has no such job, or all were told."""
     alive = sa.or_(jobs.c.expires_at.is_(None), jobs.c.expires_at > now)
     mine = sa.select(jobs.c.seq, jobs.c.num_events, jobs.c.finished_at).where(jobs.c.id == job_id, jobs.c.owner == owner, alive)

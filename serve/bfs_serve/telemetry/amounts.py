@@ -50,7 +50,7 @@ class Tally:
         """One more."""
         self.add({(name, label): 1})
 
-    def take(self) -> dict[tuple[str, str], float]:
+    def drain(self) -> dict[tuple[str, str], float]:
         """All of it, to hand on; from here on it is counted anew."""
         amounts, self._amounts = self._amounts, {}
         return amounts

@@ -45,7 +45,7 @@ def test_a_killed_run_ends_in_the_same_state(kind: tuple[str, ...], stage: int, 
     ranks.run(torn, 2)
     one, two = _state(whole, 4), _state(torn, 4)
     assert difference(two, one) == 0
-    kept = optimizers.KEPT[whole["spec"]["optimizer"]["kind"]]
+    kept = optimizers.STATE_KEYS[whole["spec"]["optimizer"]["kind"]]
     names = {name.split("/")[0] if not name.startswith("own/") else name.split("/")[-1] for name in one}
     assert names == {"master", "ema", "updates", "guard", *kept.whole, *kept.own, *(["shared"] if kept.shared else [])}
     assert difference(one, {**one, **_masters(_state(whole, 3))}) > 1e-6, "the last step hardly changes anything: it would prove nothing"

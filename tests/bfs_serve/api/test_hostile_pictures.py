@@ -83,7 +83,7 @@ def test_a_bomb_costs_its_child_seconds_and_the_loop_nothing(readers: Pictures, 
 
     async def look(pictures: Pictures) -> None:
         try:
-            await pictures.look(data, "background")
+            await pictures.check(data, "background")
         except ProblemError as error:
             statuses.append(error.problem.status)
 

@@ -58,4 +58,4 @@ def test_what_is_kept_is_bounded() -> None:
     for prompts in (["a"], ["b"], ["a"], ["c"], ["a"], ["b"], ["a", "b"]):
         cache(prompts)
     assert encoded == [("a",), ("b",), ("c",), ("b",), ("a", "b")]
-    assert cache.tally.take() == {("lookups", "prompts miss"): 5, ("lookups", "prompts hit"): 2}
+    assert cache.tally.drain() == {("lookups", "prompts miss"): 5, ("lookups", "prompts hit"): 2}

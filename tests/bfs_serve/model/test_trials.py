@@ -68,7 +68,7 @@ class Scene:
 
     async def look(self) -> dict[str, Any]:
         """One look of the follower. Returns the trial as it stands then."""
-        await self.models._trials.look(self.name)
+        await self.models._trials.advance(self.name)
         return dict((await self.store.published())[self.name][1].get("canary") or {})
 
     async def ended(self, version: str, *outcomes: Outcome) -> list[str]:

@@ -24,7 +24,7 @@ def following(output: Path, label: str, num_steps: int) -> Iterator[None]:
     losses, ended = output / LOSSES, threading.Event()
     before = _stamp(losses)  # lines of an earlier start are not news
 
-    def look(shown: Progress) -> None:
+    def poll(shown: Progress) -> None:
         nonlocal before
         if (now := _stamp(losses)) != before and (line := newest(losses)):
             before = now
@@ -32,7 +32,7 @@ def following(output: Path, label: str, num_steps: int) -> Iterator[None]:
 
     def watch(shown: Progress) -> None:
         while not ended.wait(_EVERY_S):
-            look(shown)
+            poll(shown)
 
     with progress(label, num_steps, "steps") as shown:
         thread = threading.Thread(target=watch, args=(shown,), name="following", daemon=True)
@@ -42,7 +42,7 @@ def following(output: Path, label: str, num_steps: int) -> Iterator[None]:
         finally:
             ended.set()
             thread.join()
-        look(shown)
+        poll(shown)
         shown.done = num_steps
 
 

@@ -18,7 +18,7 @@ _KNOWN = "bitsandbytes 0.50"
 
 
 @dataclass(frozen=True)
-class Kept:
+class StateKeys:
     """What an optimizer keeps of a parameter, or of this rank's flat shard of all.
 
     `whole`: float32, a number for each weight: written by parameter, and split again for whatever shards a continued run has.
@@ -31,10 +31,10 @@ class Kept:
     shared: tuple[str, ...] = ()
 
 
-KEPT = {
-    "adamw": Kept(whole=("exp_avg", "exp_avg_sq")),
-    EIGHT_BITS: Kept(own=("state1", "state2", "absmax1", "absmax2")),
-    "prodigy": Kept(whole=("exp_avg", "exp_avg_sq", "s", "p0"), shared=("d", "d_max", "d_numerator", "k")),
+STATE_KEYS = {
+    "adamw": StateKeys(whole=("exp_avg", "exp_avg_sq")),
+    EIGHT_BITS: StateKeys(own=("state1", "state2", "absmax1", "absmax2")),
+    "prodigy": StateKeys(whole=("exp_avg", "exp_avg_sq", "s", "p0"), shared=("d", "d_max", "d_numerator", "k")),
 }
 
 
@@ -53,7 +53,7 @@ def make(parameters: Sequence[nn.Parameter], spec: TrainSpec) -> torch.optim.Opt
     if spec.guard.norm_factor or spec.guard.loss_factor:
         kind, settings = guarded(kind), {**settings, "guard": Guard(spec.guard)}
     made = kind(parameters, **settings)
-    made.kept = KEPT[o.kind]  # type: ignore[attr-defined]
+    made.state_keys = STATE_KEYS[o.kind]  # type: ignore[attr-defined]
     return made
 
 
@@ -68,27 +68,27 @@ def of(engine: Any) -> Any:
     return getattr(engine.optimizer, "optimizer", engine.optimizer)
 
 
-def kept(engine: Any) -> Kept:
+def state_keys(engine: Any) -> StateKeys:
     """What an engine's optimizer keeps."""
-    found: Kept = getattr(of(engine), "kept", KEPT["adamw"])
+    found: StateKeys = getattr(of(engine), "state_keys", STATE_KEYS["adamw"])
     return found
 
 
 def shared(engine: Any) -> Tensor:
     """The numbers of the whole run, float64."""
     (group,) = of(engine).param_groups
-    return torch.tensor([float(group[key]) for key in kept(engine).shared], dtype=torch.float64)
+    return torch.tensor([float(group[key]) for key in state_keys(engine).shared], dtype=torch.float64)
 
 
 def restore_shared(engine: Any, values: Tensor) -> None:
     """The inverse of `shared`."""
     (group,) = of(engine).param_groups
-    group.update({key: type(group[key])(value) for key, value in zip(kept(engine).shared, values.tolist(), strict=True)})
+    group.update({key: type(group[key])(value) for key, value in zip(state_keys(engine).shared, values.tolist(), strict=True)})
 
 
 def begin(optimizer: Any, flat: Tensor, num_updates: Tensor) -> None:
     """Give a flat shard the state that the optimizer itself would make at its first update, all zero, after `num_updates` of them."""
-    form: Kept = getattr(optimizer, "kept", KEPT["adamw"])
+    form: StateKeys = getattr(optimizer, "state_keys", STATE_KEYS["adamw"])
     if form.own:
         optimizer.init_state(optimizer.param_groups[0], flat, 0, 0)
         optimizer.state[flat]["step"] = int(num_updates)

@@ -38,8 +38,8 @@ def snapshot(engine: Any, num_steps: int) -> dict[str, Tensor]:
     if rank == 0:
         tensors[UPDATES] = torch.tensor(num_steps - (guard.num_skipped if guard else 0))
         tensors |= {GUARD: guard.state()} if guard else {}
-        tensors |= {SHARED: optimizers.shared(engine)} if optimizers.kept(engine).shared else {}
-    keys = (MASTER, *optimizers.kept(engine).whole, *([EMA] if averages(engine) else []))
+        tensors |= {SHARED: optimizers.shared(engine)} if optimizers.state_keys(engine).shared else {}
+    keys = (MASTER, *optimizers.state_keys(engine).whole, *([EMA] if averages(engine) else []))
     for position, (name, parameter) in enumerate(trainable(engine)):
         for key in keys:
             full = _full(engine, parameter, key)
@@ -66,10 +66,10 @@ def load(engine: Any, directory: Path) -> None:
     Raises: `RuntimeError` when the state is not that of the engine's trainable parameters.
     """
     parts = _Parts(directory)
-    parameters, kept = trainable(engine), optimizers.kept(engine)
+    parameters, wanted = trainable(engine), optimizers.state_keys(engine)
     averaged = any(name.startswith(f"{EMA}/") for name in parts.names)
-    keys = (MASTER, *kept.whole, *([EMA] if averaged else []))
-    expected = {f"{key}/{name}" for name, _ in parameters for key in keys} | {UPDATES} | ({SHARED} if kept.shared else set())
+    keys = (MASTER, *wanted.whole, *([EMA] if averaged else []))
+    expected = {f"{key}/{name}" for name, _ in parameters for key in keys} | {UPDATES} | ({SHARED} if wanted.shared else set())
     found = {name for name in parts.names if name != GUARD and not name.startswith(f"{OWN}/")}
     if expected != found:
         raise RuntimeError(f"{directory} holds the state of other parameters: {', '.join(sorted(expected ^ found)[:3])}")
@@ -80,7 +80,7 @@ def load(engine: Any, directory: Path) -> None:
     _spread(engine)
     for name, value in _own(engine):
         value.copy_(parts.read(f"{OWN}/{_place()[0]}/{name}"))
-    if kept.shared:
+    if wanted.shared:
         optimizers.restore_shared(engine, parts.read(SHARED))
     if (guard := guard_of(engine)) is not None and GUARD in parts.names:
         guard.restore(parts.read(GUARD))
@@ -132,7 +132,7 @@ def flat_states(engine: Any) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
 def _own(engine: Any) -> Iterator[tuple[str, Tensor]]:
     """Codes and scales of this rank's shards, by name."""
     for number, (_, values) in enumerate(flat_states(engine)):
-        for key in optimizers.kept(engine).own:
+        for key in optimizers.state_keys(engine).own:
             if key in values:
                 yield f"{number}/{key}", values[key]
 

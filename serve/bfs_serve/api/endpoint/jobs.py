@@ -1,4 +1,4 @@
-"""`/v1/jobs`: list, look, follow, fetch, cancel, forget."""
+"""`/v1/jobs`: list, read, follow, fetch, cancel, forget."""
 
 from typing import Annotated
 
@@ -37,7 +37,7 @@ async def listed(
 
 
 @router.get("/{job_id}", summary="Look at a job", responses={200: {"model": JobView}, **responses.PROBLEM_RESPONSES})
-async def look(job_id: JobId, service: TheService, caller: Caller) -> Response:
+async def read(job_id: JobId, service: TheService, caller: Caller) -> Response:
     return responses.of_view(await service.job(caller, job_id))
 
 

@@ -51,9 +51,9 @@ async def layer(service: Service, upload: Upload[LayerFields]) -> Ordered:
     f = upload.fields
     if not f.prompt and "reference" not in upload.files:
         raise refused("prompt", "<0 characters>", "is empty", "describe the object in words, or show it in a reference")
-    background = await service.pictures.look(upload.files["background"], "background")
+    background = await service.pictures.check(upload.files["background"], "background")
     if "reference" in upload.files:
-        await service.pictures.look(upload.files["reference"], "reference")
+        await service.pictures.check(upload.files["reference"], "reference")
     box = _within(f.box, background.width, background.height)
     stored = await _stored(service, upload.files)
     order = LayerOrder(
@@ -88,7 +88,7 @@ async def extraction(service: Service, upload: Upload[ExtractionFields]) -> Orde
 async def document(service: Service, upload: Upload[DocumentFields]) -> Ordered:
     """`POST /v1/documents`. Raises `ProblemError`."""
     f = upload.fields
-    background = await service.pictures.look(upload.files["background"], "background")
+    background = await service.pictures.check(upload.files["background"], "background")
     if (f.redraw is None) == ("document" in upload.files):
         raise refused("document", "<file>", "goes together with redraw", "give both, or neither")
     layers = []
@@ -99,7 +99,7 @@ async def document(service: Service, upload: Upload[DocumentFields]) -> Ordered:
             raise refused(f"{place}.prompt", "<0 characters>", "is empty", "describe the object in words, or show it in a reference")
         shown = None
         if reference is not None:
-            await service.pictures.look(reference, f"{place}.reference")
+            await service.pictures.check(reference, f"{place}.reference")
             shown = await asyncio.to_thread(service.blobs.put, reference)
         plain = {name: getattr(entry, name) for name in ("prompt", "steps", "opacity", "blend_mode", "visible", "split_effects")}
         box = _within(entry.box, background.width, background.height, f"{place}.box")
@@ -118,7 +118,7 @@ async def export(service: Service, upload: Upload[ExportFields]) -> Ordered:
     """`POST /v1/exports`. Raises `ProblemError`."""
     f = upload.fields
     if is_picture(upload.files["document"]):
-        looked = await service.pictures.look(upload.files["document"], "document")
+        looked = await service.pictures.check(upload.files["document"], "document")
         width, height = looked.width, looked.height
     else:
         await _archived(service, upload.files, ", or a picture")
