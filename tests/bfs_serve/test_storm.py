@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from storm import OPTIONS, Storm
 from storm_callers import Callers
-from storm_kills import INGRESS, PROXY, SAMPLER
+from storm_kills import CONTROLLER, INGRESS, PROXY, SAMPLER
 from storm_service import StormService
 
 pytestmark = pytest.mark.ray
@@ -20,7 +20,7 @@ def test_nothing_is_lost_and_nothing_drawn_twice(tmp_path: Path) -> None:
     """Each key is one job, each job comes to an end, each picture is what its seed gives; and the service can still be stopped."""
     with StormService(tmp_path, *OPTIONS, "--lease-s", LEASE_S) as service:
         callers = Callers(service.url, COUNT, seed=7, patience_s=600)
-        storm = Storm(service, callers, lambda: service.pids, pause_s=None, blows=(SAMPLER, INGRESS, PROXY))
+        storm = Storm(service, callers, lambda: service.pids, pause_s=None, blows=(SAMPLER, INGRESS, PROXY, CONTROLLER))
         asyncio.run(storm.run())
         print(storm.seen())
         assert service.stop() == 0
