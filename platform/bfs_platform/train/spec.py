@@ -98,7 +98,8 @@ class TrainSpec(Spec):
     losses stay float32: on CPUs that know bfloat16 a step takes half of the time. `attention` is the kernel of
     attention: torch's choice (`auto`), one by name, or the fastest of those as the first start of the run measures them (`measured`,
     `attention.json` beside the checkpoints): for the short sequences of small models on a CPU in bfloat16, `math` takes three quarters
-    of the time of `flash`. `compile`: `blocks` compiles the blocks of a transformer, which takes minutes in the first step and a C++
+    of the time of `flash`. `attention_backend`: one of another library instead, by the name that diffusers has for it (`flash_hub`,
+    `sage`, …). `compile`: `blocks` compiles the blocks of a transformer, which takes minutes in the first step and a C++
     compiler. `memory`: `nf4` keeps the frozen base of sharing and of the shadow network in four bits
     (`bfs_model.weight.memory`), for one card that cannot hold it otherwise. `sample_every_steps=0` draws no pictures.
     `validate_every_steps`: how often the losses on a validation set are measured, where one is given; 0 is at the end only.
@@ -118,6 +119,7 @@ class TrainSpec(Spec):
     gradient_checkpointing: bool = False
     autocast: bool = False
     attention: Literal["auto", "measured", "flash", "math", "efficient", "cudnn"] = "auto"
+    attention_backend: str = ""
     compile: Literal["none", "blocks"] = "none"
     memory: Literal["none", "nf4"] = "none"
     log_every_steps: Positive = 10
@@ -137,6 +139,13 @@ class TrainSpec(Spec):
         if not value.strip():
             raise BadInput("experiment", repr(value), "is empty", "name the MLflow experiment")
         return value
+
+    @model_validator(mode="after")
+    def _attends_in_one_way(self) -> "TrainSpec":
+        if self.attention_backend and self.attention != "auto":
+            rule = f"takes the place of torch's kernels, of which attention={self.attention} names one"
+            raise BadInput("attention_backend", self.attention_backend, rule, "set one of them")
+        return self
 
     @model_validator(mode="after")
     def _divides(self) -> "TrainSpec":

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import FluxTransformer2DModel
 from ranks import Ranks
+from torch import nn
 from training import difference, weights_of
 
+from bfs_model.errors import BadInput
 from bfs_platform.train.state import kernels
 from bfs_platform.train.state.kernels import TABLE, Shape
 
@@ -57,3 +60,29 @@ def test_blocks_that_are_computed_anew_use_the_same_kernel(ranks: Ranks, configu
     }
     weights = [weights_of(ranks.run(config)) for config in told.values()]
     assert difference(*weights) == 0
+
+
+@pytest.mark.distributed
+def test_a_backend_of_diffusers_computes_attention(ranks: Ranks, configured: Configured) -> None:
+    """Its own way of asking for plain products gives bit by bit what torch's does."""
+    settings = {"backend": "attention_backend=_native_math", "kernel": "attention=math", "neither": "attention=flash"}
+    weights = {
+        name: weights_of(ranks.run(configured(name, "tabletop_stage1", "num_steps=2", setting))) for name, setting in settings.items()
+    }
+    assert difference(weights["backend"], weights["kernel"]) == 0 < difference(weights["backend"], weights["neither"])
+
+
+@pytest.mark.parametrize(("name", "rule"), [("flsh", "must be one of"), ("flash", "flash_attn|flash-attn|Flash Attention")])
+def test_a_backend_that_is_not_there_is_refused(name: str, rule: str) -> None:
+    """A name that is none, and one whose library is not installed, before anything is trained."""
+    model = FluxTransformer2DModel(
+        num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2, axes_dims_rope=(4, 6, 6)
+    )
+    with pytest.raises(BadInput, match=rf"attention_backend={name} is not to be had here .*({rule})"):
+        kernels.use_backend(nn.ModuleDict({"inside": model}), name)
+
+
+def test_two_ways_of_attending_are_refused(configured: Configured) -> None:
+    """torch's kernels and those of a library exclude each other."""
+    with pytest.raises(BadInput, match="attention_backend=sage takes the place of torch's kernels"):
+        configured("both", "tabletop_stage1", "attention=math", "attention_backend=sage")

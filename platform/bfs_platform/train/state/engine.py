@@ -17,8 +17,7 @@ from torch.nn.attention import sdpa_kernel
 from bfs_model import integrity
 from bfs_platform.train.sample import order
 from bfs_platform.train.spec import OptimizerSpec, TrainSpec
-from bfs_platform.train.state import compiling, optimizers, state
-from bfs_platform.train.state.kernels import KERNELS
+from bfs_platform.train.state import compiling, kernels, optimizers, state
 
 _BUCKET = 10**7  # elements per reduction; trainable sets here are small, and the default of 5e8 only wastes memory
 _LEGACY = "deepspeed"  # the folder in which checkpoints of version 0.1 hold DeepSpeed's own files
@@ -35,6 +34,7 @@ def wrap(module: nn.Module, spec: TrainSpec, world_size: int, attention: str = "
     deepspeed = _deepspeed()
     names = trainable_names(module)
     compiling.check(spec.compile)
+    kernels.use_backend(module, spec.attention_backend)
     if spec.compile == "blocks":
         compiling.compile_blocks(module)
     parameters = [p for p in module.parameters() if p.requires_grad]
@@ -48,9 +48,11 @@ def wrap(module: nn.Module, spec: TrainSpec, world_size: int, attention: str = "
         device_type = torch.device(engine.device).type
         engine.module.forward = torch.autocast(device_type, torch.bfloat16)(engine.module.forward)
     kernel = attention or spec.attention
-    if kernel in KERNELS:  # what runs backwards is decided here as well; blocks that are computed anew are so inside the backward pass
-        engine.module.forward = sdpa_kernel(KERNELS[kernel])(engine.module.forward)
-        engine.backward = sdpa_kernel(KERNELS[kernel])(engine.backward)
+    if (
+        kernel in kernels.KERNELS
+    ):  # what runs backwards is decided here as well; blocks that are computed anew are so inside the backward pass
+        engine.module.forward = sdpa_kernel(kernels.KERNELS[kernel])(engine.module.forward)
+        engine.backward = sdpa_kernel(kernels.KERNELS[kernel])(engine.backward)
     return engine
 
 

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from bfs_model.errors import BadInput
 from bfs_model.files import write_whole
 
 TABLE = "attention.json"
@@ -64,6 +66,24 @@ def measured(shape: Shape, device: torch.device) -> dict[str, float]:
             _synchronise(device)
             times[name].append((time.perf_counter() - began) * 1e3)
     return {name: round(min(values), 4) for name, values in times.items()}
+
+
+def use_backend(module: nn.Module, name: str) -> None:
+    """Have attention inside `module` computed by a backend that diffusers knows by `name`; nothing where that is empty.
+
+    Raises: `BadInput` for a name that is none, or whose library is not there.
+    """
+    if not name:
+        return
+    from diffusers.models.modeling_utils import ModelMixin
+
+    for model in module.modules():
+        if isinstance(model, ModelMixin):
+            try:
+                model.set_attention_backend(name)
+            except (ValueError, RuntimeError, ImportError) as error:
+                remedy = "install it, or leave the key out for torch's own kernels"
+                raise BadInput("attention_backend", name, f"is not to be had here ({' '.join(str(error).split())})", remedy) from None
 
 
 def as_text(table: dict[str, Any]) -> str:
