@@ -92,15 +92,24 @@ def _core(small: np.ndarray, allowed: np.ndarray | None) -> np.ndarray:
 
 def _large_components(mask: np.ndarray) -> np.ndarray:
     """The largest connected piece of a mask, and further ones that are not much smaller."""
-    names = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)
-    while True:  # the largest number of a piece spreads over it
-        spread = np.where(mask, _maximum_filter(names), 0)
-        if np.array_equal(spread, names):
-            break
-        names = spread
+    names = _pieces(mask)
     sizes = np.bincount(names.ravel(), minlength=mask.size + 1)
     sizes[0] = 0
     return np.asarray(sizes[names] >= max(MIN_PIECE * sizes.max(), 1))
+
+
+def _pieces(mask: np.ndarray) -> np.ndarray:
+    """int [h, w]: a number for each connected piece of a mask, 0 outside."""
+    names = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)
+    while True:  # the largest number of a piece spreads over it: to neighbours, and to all that bear a neighbour's former number
+        spread = np.where(mask, _maximum_filter(names), 0)
+        if np.array_equal(spread, names):
+            return names
+        largest = np.arange(mask.size + 1)
+        np.maximum.at(largest, names.ravel(), spread.ravel())
+        while not np.array_equal(further := largest[largest], largest):
+            largest = further
+        names = largest[spread]
 
 
 def _maximum_filter(values: np.ndarray) -> np.ndarray:
@@ -113,12 +122,10 @@ def _maximum_filter(values: np.ndarray) -> np.ndarray:
 
 def _flooded(seed: np.ndarray, within: np.ndarray) -> np.ndarray:
     """What can be reached from `seed` through neighbours inside `within`."""
-    reached = seed & within
-    while True:
-        grown = _dilated(reached) & within
-        if np.array_equal(grown, reached):
-            return reached
-        reached = grown
+    names = _pieces(within)
+    holds_seed = np.zeros(within.size + 1, bool)
+    holds_seed[names[seed & within]] = True
+    return np.asarray(holds_seed[names] & within)
 
 
 def _dilated(mask: np.ndarray) -> np.ndarray:

@@ -38,7 +38,7 @@ class Layer:
     visible: Given[bool] = True
     role: str = "foreground"
     box: Box | None = None
-    """The box that was asked for."""
+    """The box that was asked for; it moves and grows with the layer."""
     prompt: Given[str | None] = None
     seed: Given[int | None] = None
     model: Mapping[str, Any] | str | None = None
@@ -106,7 +106,19 @@ class Layer:
     def resized(self, width: int, height: int) -> "Layer":
         """The same layer scaled to `width` × `height` pixels, top left corner kept."""
         pixels = to_u8(resize_rgba(to_float(self.rgba), width, height))
-        return dataclasses.replace(self, rgba=pad_rgb(pixels))
+        box = self.box
+        if box is not None:
+            own = box.shifted(-self.x, -self.y)
+            x0, x1 = (round(x * width / self.width) for x in (own.x0, own.x1))
+            y0, y1 = (round(y * height / self.height) for y in (own.y0, own.y1))
+            box = Box(x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)).shifted(self.x, self.y)
+        return dataclasses.replace(self, rgba=pad_rgb(pixels), box=box)
+
+    def moved(self, x: Given[int], y: Given[int]) -> "Layer":
+        """The same layer with its top left corner at `x`, `y`, and its box as far from there as before."""
+        x, y = whole("x", x, MAX_OFFSET), whole("y", y, MAX_OFFSET)
+        box = None if self.box is None else self.box.shifted(x - self.x, y - self.y)
+        return dataclasses.replace(self, x=x, y=y, box=box)
 
 
 def cropped(rgba: np.ndarray, x: Given[int], y: Given[int], box: Box | None) -> tuple[np.ndarray, Given[int], Given[int]]:

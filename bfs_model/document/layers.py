@@ -1,7 +1,7 @@
 """Layered pictures: named RGBA layers over a background, flattened as editors do and saved as files that editors open."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,9 @@ class LayerStack:
             raise BadInput("size", f"{width}x{height}", "is not a canvas", "give at least 1x1 pixels")
         self.width, self.height = width, height
         self.layers: list[Layer] = []
+        reserved = {layer.id for layer in layers}
         for layer in layers:
-            self._insert(layer, len(self.layers))
+            self._insert(layer, len(self.layers), reserved)
 
     @classmethod
     def new(cls, background: Image.Image | np.ndarray, name: str = "Background") -> "LayerStack":
@@ -79,9 +80,12 @@ class LayerStack:
         return len(self.layers)
 
     def update(self, layer_id: str, **changes: Any) -> Layer:
-        """Replace fields of a layer (name, x, y, opacity, blend_mode, visible, …). Returns the new layer."""
+        """Replace fields of a layer (name, x, y, opacity, blend_mode, visible, …); its box moves with it. Returns the new layer."""
         position = self._position(layer_id)
-        self.layers[position] = dataclasses.replace(self.layers[position], **(changes | {"id": layer_id}))
+        layer = self.layers[position]
+        if "box" not in changes:
+            layer = layer.moved(changes.get("x", layer.x), changes.get("y", layer.y))
+        self.layers[position] = dataclasses.replace(layer, **(changes | {"id": layer_id}))
         return self.layers[position]
 
     def split_effects(self, layer_id: str) -> tuple[Layer, Layer]:
@@ -143,10 +147,12 @@ class LayerStack:
                 rows[y0 - top : y1 - top, x0:x1] = blend(part, under, layer.blend_mode, layer.opacity)
         return to_u8(rows)
 
-    def _insert(self, layer: Layer, index: int) -> Layer:
+    def _insert(self, layer: Layer, index: int, reserved: Set[str] = frozenset()) -> Layer:
+        """Put it there. One without an id gets a number, other than all `reserved` ids."""
         taken = {other.id for other in self.layers}
         if not layer.id:
-            numbers = (n for n in range(1, len(taken) + 2) if f"layer-{n}" not in taken)
+            others = taken | reserved
+            numbers = (n for n in range(1, len(others) + 2) if f"layer-{n}" not in others)
             layer = dataclasses.replace(layer, id=f"layer-{next(numbers)}")
         elif layer.id in taken:
             raise BadInput("id", layer.id, "is the id of another layer", "leave it out or choose a new one")

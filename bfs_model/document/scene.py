@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from bfs_model.document import scene_file
+from bfs_model.document.layer import Layer
 from bfs_model.document.layers import LayerStack
 from bfs_model.document.scene_layer import Picture, SceneLayer
 from bfs_model.errors import BadInput
@@ -90,7 +91,9 @@ class Scene:
         _check_split(wanted, split)
         kept = [layer for layer in stack if layer.id not in wanted.ids]
         new = LayerStack(stack.width, stack.height, kept)
-        _put(new, found[0], wanted, pipe, model, split, on_step, seed)
+        group = _outer(stack.layers[found[0]])
+        for layer in _put(new, found[0], wanted, pipe, model, split, on_step, seed):
+            new.update(layer.id, group=group if layer.part is None else " / ".join(filter(None, (group, layer.group))))
         return new
 
 
@@ -109,20 +112,25 @@ def _put(
     split: bool,
     on_step: OnStep | None,
     seed: int | None = None,
-) -> None:
-    """Draw a layer onto what lies below `index` and put it there."""
+) -> tuple[Layer, ...]:
+    """Draw a layer onto what lies below `index` and put it there. Returns it, or its parts."""
     if layer.image is not None:
         x, y = layer.position
         facts: dict[str, Any] = {"x": x, "y": y, "parameters": {"image": layer.image.facts}}
-        stack.add(layer.image.image, layer.name, index=index, id=layer.name, **facts, **layer.appearance)
-        return
+        return (stack.add(layer.image.image, layer.name, index=index, id=layer.name, **facts, **layer.appearance),)
     assert layer.box is not None
     below = LayerStack(stack.width, stack.height, stack.layers[:index]).flatten()
     foreground, facts = _drawn(layer, layer.box.within(*below.size), below, pipe, on_step, layer.seed if seed is None else seed)
     facts["model"] = getattr(pipe, "source", None) if model is None else model
-    stack.add(foreground, layer.name, index=index, id=layer.name, **facts, **layer.appearance)
-    if split or layer.split_effects:
-        stack.split_effects(layer.name)
+    added = stack.add(foreground, layer.name, index=index, id=layer.name, **facts, **layer.appearance)
+    return stack.split_effects(added.id) if split or layer.split_effects else (added,)
+
+
+def _outer(layer: Layer) -> str | None:
+    """The group in which a layer lies; of a part, the one around the group of its two parts."""
+    if layer.part is None:
+        return layer.group
+    return (layer.group or "").rpartition(" / ")[0] or None
 
 
 def _drawn(

@@ -7,6 +7,7 @@ an RGBA picture, `position`: where its top left corner lies, [0, 0] by default).
 `blend_mode` and `visible`. Without a name a layer is called by its prompt, or by its picture's file.
 """
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -14,8 +15,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from bfs_model.document.layer import MAX_OFFSET, NAME_LENGTH, check_text, printable
-from bfs_model.document.scene_layer import Picture, SceneLayer
+from bfs_model.document.layer import MAX_OFFSET, check_text, printable
+from bfs_model.document.scene_layer import BACKGROUND as _BACKGROUND
+from bfs_model.document.scene_layer import NAME_ROOM, Picture, SceneLayer, first_taken
 from bfs_model.errors import BadInput
 from bfs_model.picture.blending import BLEND_MODES
 from bfs_model.picture.boxes import Box
@@ -27,7 +29,6 @@ _SCENE_KEYS = ("background", "layers")
 _APPEARANCE_KEYS = ("name", "opacity", "blend_mode", "visible")
 _DRAWN_KEYS = (*_APPEARANCE_KEYS, "box", "prompt", "seed", "steps", "reference", "split_effects")
 _GIVEN_KEYS = (*_APPEARANCE_KEYS, "image", "position")
-_BACKGROUND = "background"
 
 
 def read(path: Path) -> tuple[Picture, tuple[SceneLayer, ...]]:
@@ -41,18 +42,16 @@ def read(path: Path) -> tuple[Picture, tuple[SceneLayer, ...]]:
     if not isinstance(entries, list) or not 1 <= len(entries) <= MAX_LAYERS:
         raise BadInput("layers", _shown(entries), f"is not a list of 1 to {MAX_LAYERS} layers", "describe each layer as an object")
     layers: list[SceneLayer] = []
-    taken = {_BACKGROUND: _BACKGROUND}
     for number, entry in enumerate(entries):
         place = f"layers[{number}]"
         if not isinstance(entry, dict):
             raise BadInput(place, _shown(entry), "is not an object", 'for example {"box": [30, 60, 90, 120], "prompt": "a red sphere"}')
         layer = _given(entry, place, path.parent) if "image" in entry else _drawn(entry, place, path.parent, background)
-        for name in layer.ids:
-            if name.casefold() in taken:
-                rule = f"is also the name of {taken[name.casefold()]}, or of a part of it"
-                raise BadInput(f"{place}.name", layer.name, rule, "give every layer a name of its own")
-        taken |= {name.casefold(): place for name in layer.ids}
         layers.append(layer)
+    if (found := first_taken([layer.name for layer in layers])) is not None:
+        number, other = found
+        rule = f"is also the name of {_BACKGROUND if other is None else f'layers[{other}]'}, or of a part of it"
+        raise BadInput(f"layers[{number}].name", layers[number].name, rule, "give every layer a name of its own")
     return background, tuple(layers)
 
 
@@ -108,11 +107,10 @@ def _appearance(entry: Mapping[str, Any], place: str) -> dict[str, Any]:
 
 def _name(entry: Mapping[str, Any], place: str, default: str) -> str:
     name = printable(_text(entry, "name", place) if "name" in entry else default)
-    room = NAME_LENGTH - 10  # for the ids of its parts
     if "name" not in entry:
-        name = name[:room].rstrip()
-    if not 1 <= len(name) <= room:
-        raise BadInput(f"{place}.name", _shown(name), f"is not a name of 1 to {room} characters", "choose another one")
+        name = name[:NAME_ROOM].rstrip()
+    if not 1 <= len(name) <= NAME_ROOM:
+        raise BadInput(f"{place}.name", _shown(name), f"is not a name of 1 to {NAME_ROOM} characters", "choose another one")
     return name
 
 
@@ -143,6 +141,8 @@ def _picture(value: Any, key: str, folder: Path) -> Picture:
         raise BadInput(key, _shown(value), "is not the path of a picture", "write it relative to the scene file")
     path = folder / value
     image = read_image(path, key=key)
+    with contextlib.suppress(RuntimeError):  # ~ of nobody; then it was a folder of that name that was read
+        path = path.expanduser()
     return Picture(image.pil(), path, hashlib.sha256(path.read_bytes()).hexdigest())
 
 

@@ -1,13 +1,37 @@
 """What a scene says: the pictures that it names, and one layer to be drawn or given."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from bfs_model.document.layer import PARTS
+from bfs_model.document.layer import NAME_LENGTH, PARTS, printable
 from bfs_model.picture.boxes import Box
+
+BACKGROUND = "background"
+NAME_ROOM = NAME_LENGTH - 10  # leaves some for the ids of its parts
+
+
+def layer_name(text: str) -> str:
+    """A text as the name of a layer, which becomes its id in a document."""
+    return printable(text)[:NAME_ROOM].rstrip() or "Layer"
+
+
+def first_taken(names: Sequence[str]) -> tuple[int, int | None] | None:
+    """The first name that is also that of an earlier layer, or of a part of it: which one, and of which; None is the background."""
+    taken: dict[str, int | None] = {BACKGROUND: None}
+    for position, name in enumerate(names):
+        for own in _ids(name):
+            if own.casefold() in taken:
+                return position, taken[own.casefold()]
+        taken |= {own.casefold(): position for own in _ids(name)}
+    return None
+
+
+def _ids(name: str) -> tuple[str, ...]:
+    return (name, *(f"{name}-{part}" for part in PARTS))
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +70,13 @@ class SceneLayer:
     visible: bool = True
     split_effects: bool = False
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", layer_name(self.name))
+
     @property
     def ids(self) -> tuple[str, ...]:
         """The ids that it can have in a document: its own, or those of its two parts."""
-        return (self.name, *(f"{self.name}-{part}" for part in PARTS))
+        return _ids(self.name)
 
     @property
     def appearance(self) -> dict[str, Any]:

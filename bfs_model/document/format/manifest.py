@@ -86,6 +86,14 @@ def provenance(entry: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
     return {field: value for field, value in facts.items() if value is not None}
 
 
+def provenance_at(entry: Mapping[str, Any], place: tuple[int, int, int, int], reading: Reading) -> dict[str, Any]:
+    """As `provenance`, of a layer that now lies at `place` (x, y, width, height): when it was moved, its box was, too."""
+    facts, (x, y, *size) = provenance(entry, reading), place
+    if "box" in facts and size == [entry.get("width"), entry.get("height")]:
+        facts["box"] = facts["box"].shifted(x - _number(entry, "x", reading), y - _number(entry, "y", reading))
+    return facts
+
+
 def appearance(entry: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
     """The fields of `Layer` that tell how it looks: name, x, y, opacity, blend_mode, visible, group."""
     kinds: dict[str, Any] = {"name": str, "opacity": (int, float), "blend_mode": str, "visible": bool, "group": str}

@@ -67,7 +67,8 @@ def read(data: bytes, reading: m.Reading) -> LayerStack:
         left -= rgba.shape[0] * rgba.shape[1]
         facts = _appearance(element, reading) | group_facts
         if source in known:
-            facts |= m.provenance(known.pop(source), reading)
+            place = facts["x"], facts["y"], rgba.shape[1], rgba.shape[0]
+            facts |= m.provenance_at(known.pop(source), place, reading)
         elif position == 0 and rgba.shape[:2] == (height, width) and (rgba[..., 3] == 255).all():
             facts["role"] = "background"
         layers.append(m.build(reading, rgba, facts))

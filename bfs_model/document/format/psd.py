@@ -30,6 +30,8 @@ def write(stack: LayerStack) -> bytes:
     from psd_tools.psd.image_resources import ImageResource
 
     check_size(stack.width, stack.height)
+    for layer in stack:
+        check_size(layer.width, layer.height)
     modes = {"normal": BlendMode.NORMAL, "multiply": BlendMode.MULTIPLY, "screen": BlendMode.SCREEN}
     document = psd_tools.PSDImage.new("RGB", (stack.width, stack.height), color=255, compression=Compression.RLE)
     for number, (group, members) in enumerate(m.groups(stack), start=len(stack) + 1):
@@ -61,9 +63,9 @@ def write(stack: LayerStack) -> bytes:
 
 
 def check_size(width: int, height: int) -> None:
-    """Raises `BadInput` for a canvas that a PSD cannot hold."""
+    """Raises `BadInput` for a canvas, or a layer, that a PSD cannot hold."""
     if max(width, height) > MAX_SIDE:
-        rule = f"is more than {MAX_SIDE} pixels a side, the limit of PSD"
+        rule = f"is more than {MAX_SIDE} pixels a side, the limit of PSD for canvas and layers"
         raise BadInput("output", f"{width}x{height}", rule, "write an .ora or .zip")
 
 
@@ -113,10 +115,12 @@ def _layer(pixels: Any, entry: dict[str, Any] | None, icc: bytes | None, group_f
         raise reading.bad(f"has the layer {pixels.name!r}, which is more than pixels", "rasterise and merge it in the editor")
     if pixels.blend_mode.name not in modes:
         raise reading.bad(f"has the layer {pixels.name!r} in mode {pixels.blend_mode.name.lower()}", "merge it in the editor")
-    facts = {} if entry is None else m.provenance(entry, reading)
+    facts = {} if entry is None else m.provenance_at(entry, (pixels.left, pixels.top, pixels.width, pixels.height), reading)
     # Eight bits hold fewer opacities than we do: keep the exact one as long as nobody changed it.
     exact = None if entry is None else m.appearance(entry, reading).get("opacity")
-    opacity = exact if exact is not None and _level(exact) == pixels.opacity else pixels.opacity / 255
+    # A second opacity, which fills: of plain pixels in these modes the two are one.
+    fill = pixels.fill_opacity
+    opacity = exact if exact is not None and fill == 255 and _level(exact) == pixels.opacity else pixels.opacity / 255 * fill / 255
     facts |= {"name": pixels.name, "x": pixels.left, "y": pixels.top, "opacity": opacity}
     facts |= {"blend_mode": modes[pixels.blend_mode.name], "visible": pixels.visible}
     return m.build(reading, _pixels(pixels, icc, reading), facts | group_facts)

@@ -106,7 +106,7 @@ _MODEL = "One of those that GET /v1/models lists; the first of them where none i
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Steps = Annotated[int, Field(ge=1, le=MAX_STEPS)]
 Guidance = Annotated[float, Field(ge=0, le=20, description="How much the prompt counts; 1 is the model by itself, in half the time.")]
-Name = Annotated[str, Field(min_length=1, max_length=200)]
+Name = Annotated[str, Field(min_length=1, max_length=240)]  # `bfs_model.document.scene_layer.NAME_ROOM`
 BlendMode = Literal["normal", "multiply", "screen"]  # `bfs_model.picture.blending.BLEND_MODES`
 
 

@@ -1,6 +1,5 @@
 """Composing a document that was drawn before: layers moved, scaled, faded, split, reordered or removed, and the whole written anew."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -91,7 +90,7 @@ def _apply(stack: LayerStack, edit: LayerEdit) -> None:
     changes: dict[str, Any] = {name: getattr(edit, name) for name in _LOOK if getattr(edit, name) is not None}
     if edit.scale is not None and edit.scale != 1:
         scaled = _scaled(layer, edit.scale, sum(other.width * other.height for other in stack if other is not layer))
-        changes = {"rgba": scaled.rgba, "x": scaled.x, "y": scaled.y} | changes
+        stack.update(layer.id, rgba=scaled.rgba, x=scaled.x, y=scaled.y, box=scaled.box)
     if changes:
         stack.update(layer.id, **changes)
     if edit.split_effects:
@@ -105,7 +104,7 @@ def _scaled(layer: Layer, scale: float, others: int) -> Layer:
         rule = f"makes a layer of {width}x{height} pixels, and all together are to have at most {_MAX_PIXELS:,}"
         raise BadInput("scale", scale, rule, "scale it less")
     x, y = layer.x + (layer.width - width) // 2, layer.y + (layer.height - height) // 2
-    return dataclasses.replace(layer.resized(width, height), x=x, y=y)
+    return layer.resized(width, height).moved(x, y)
 
 
 def _find(stack: LayerStack, name: str) -> Layer:

@@ -1,10 +1,15 @@
 """Object and effects as two layers: exactly the same picture, and each holds what it is named after."""
 
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from psd_tools import PSDImage
 
+from bfs_model.document import effects
+from bfs_model.document import file as documents
 from bfs_model.document.effects import split
 from bfs_model.document.layer import Layer
 from bfs_model.document.layers import LayerStack
@@ -110,6 +115,25 @@ def test_what_lies_outside_the_box_is_an_effect() -> None:
     assert not thing[37:, :, 3].any() and (effects[38:44, 16:28] == [220, 60, 40, 255]).all()
 
 
+def test_a_winding_layer_is_no_work() -> None:
+    """One piece of many turns, as a maze has them: its number reaches all of it in few passes."""
+    winding = np.zeros((256, 256), bool)
+    winding[::2] = True
+    winding[1::4, -1] = winding[3::4, 0] = True
+    passes = 0
+    spread = effects._maximum_filter
+
+    def counted(values: np.ndarray) -> np.ndarray:
+        nonlocal passes
+        passes += 1
+        return spread(values)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(effects, "_maximum_filter", counted)
+        names = effects._pieces(winding)
+    assert len(np.unique(names[winding])) == 1 and not names[~winding].any() and passes < 40
+
+
 def test_specks_do_not_hide_the_object() -> None:
     """However many come first: the object is the largest piece."""
     rgba = np.zeros((80, 200, 4), np.uint8)
@@ -146,6 +170,31 @@ class TestInAStack:
             assert (layer.prompt, layer.seed, layer.model, layer.box, layer.opacity) == ("a ball", 3, {"name": "tiny"}, BOX, 1)
         assert np.abs(np.asarray(stack.flatten()).astype(int) - before).max() <= 1
         assert thing.width < effects.width
+
+    @pytest.mark.parametrize("way", ["moved", "scaled", "moved in an editor"])
+    def test_a_layer_that_was_moved_or_scaled_is_split_alike(self, way: str) -> None:
+        """Its box goes with it: the object is the same piece of the layer as before."""
+        stack = LayerStack.new(np.full((200, 300, 3), 170, np.uint8))
+        ball = stack.add(soft_disc(), "ball", box=BOX, id="ball")
+        other = LayerStack(stack.width, stack.height, stack.layers)
+        _, expected = other.split_effects("ball")
+        if way == "scaled":
+            larger = ball.resized(3 * ball.width, 3 * ball.height)
+            stack.update("ball", rgba=larger.rgba, box=larger.box)
+            _, thing = stack.split_effects("ball")
+            assert abs(thing.width - 3 * expected.width) <= 6 and abs(thing.height - 3 * expected.height) <= 6
+            return
+        if way == "moved":
+            stack.update("ball", x=ball.x + 200, y=ball.y + 90)
+        else:
+            document = PSDImage.open(io.BytesIO(documents.encode(stack, ".psd")))
+            document[1].offset = (ball.x + 200, ball.y + 90)
+            saved = io.BytesIO()
+            document.save(saved)
+            stack = documents.decode(saved.getvalue())
+        _, thing = stack.split_effects("ball")
+        assert np.array_equal(thing.rgba, expected.rgba)
+        assert (thing.x, thing.y, thing.box) == (expected.x + 200, expected.y + 90, BOX.shifted(200, 90))
 
     def test_the_parts_of_long_names_stay_two(self) -> None:
         """Names and ids that fill all the room are cut before what tells the parts apart."""

@@ -14,7 +14,9 @@ from PIL import Image
 
 from bfs_model import LayerStack, Scene
 from bfs_model.document import file as documents
+from bfs_model.document.scene_layer import Picture, SceneLayer
 from bfs_model.errors import BadInput
+from bfs_model.picture.boxes import Box
 
 LAYERED = [".zip", ".ora", ".psd"]
 
@@ -140,6 +142,30 @@ def test_split_layers_stay_split_when_redrawn(folder: Path) -> None:
     assert [layer.part for layer in after] == [None, "effects", "object", None] and after.layers[2].seed == 1
     assert after.layers[3] is stack.layers[3]
     assert [layer.part for layer in scene.draw(Painter(), split=True)] == [None, "effects", "object", "effects", "object"]
+
+
+def test_redrawing_keeps_a_layer_in_its_group(folder: Path) -> None:
+    """One that an editor put there; the group of its two parts lies within."""
+    scene = Scene.open(folder / "scene.json")
+    stack = scene.draw(Painter())
+    for name in ("赤い ball", "star"):
+        stack.update(name, group="toys")
+    after = scene.redraw(stack, "赤い ball", Painter())
+    assert [layer.group for layer in after] == [None, "toys", "toys", None]
+    parts = scene.redraw(after, "赤い ball", Painter(), split=True)
+    assert [layer.group for layer in parts] == [None, "toys / 赤い ball", "toys / 赤い ball", "toys", None]
+    assert [layer.group for layer in scene.redraw(parts, "赤い ball", Painter())] == [layer.group for layer in parts]
+
+
+@pytest.mark.parametrize("name", ["a red ball,\n glossy", "ball ", "x" * 400, " "])
+def test_any_name_is_one_that_a_document_can_hold(name: str) -> None:
+    """Scenes that are made in code say what files would be refused for: parts and redraws find their layer."""
+    picture = Picture(Image.new("RGB", (50, 40)), Path("room.png"), "")
+    scene = Scene(picture, (SceneLayer(name, box=Box(4, 5, 20, 22), prompt="a ball", seed=1, split_effects=True),))
+    stack = scene.draw(Painter())
+    (layer,) = scene.layers
+    assert [other.id for other in stack][1:] == [f"{layer.name}-effects", f"{layer.name}-object"]
+    assert len(scene.redraw(stack, layer.name, Painter())) == 3
 
 
 def test_a_given_layer_has_no_seed(folder: Path) -> None:

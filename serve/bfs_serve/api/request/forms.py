@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from bfs_model.document.format.zips import ZIP
+from bfs_model.document.scene_layer import first_taken, layer_name
 from bfs_model.errors import BadInput
 from bfs_model.picture.boxes import Box
 from bfs_platform.client.fields import (
@@ -103,14 +104,15 @@ async def document(service: Service, upload: Upload[DocumentFields]) -> Ordered:
             shown = await asyncio.to_thread(service.blobs.put, reference)
         plain = {name: getattr(entry, name) for name in ("prompt", "steps", "opacity", "blend_mode", "visible", "split_effects")}
         box = _within(entry.box, background.width, background.height, f"{place}.box")
-        name = entry.name or entry.prompt[:200] or f"layer {number + 1}"
+        name = layer_name(entry.name or entry.prompt or f"layer {number + 1}")
         layers.append(SceneLayer(name=name, box=box, seed=_seed(entry.seed), reference=shown, **plain))
-    _check_names(layers, f.redraw)
+    redraw = None if f.redraw is None else layer_name(f.redraw)
+    _check_names(layers, redraw)
     if "document" in upload.files:
         await _archived(service, upload.files)
     stored = await _stored(service, upload.files)
     size: dict[str, Any] = {"width": background.width, "height": background.height}
-    order = DocumentOrder(layers=tuple(layers), redraw=f.redraw, **size, **stored)
+    order = DocumentOrder(layers=tuple(layers), redraw=redraw, **size, **stored)
     return Ordered(order, f.model, tuple(entry.seed for entry in f.layers))
 
 
@@ -160,10 +162,10 @@ def _changed(finished: np.ndarray, empty: np.ndarray) -> tuple[int, int, int, in
 
 
 def _check_names(layers: list[SceneLayer], redraw: str | None) -> None:
-    names = [layer.name.casefold() for layer in layers]
-    for number, name in enumerate(names):
-        if name in names[:number]:
-            raise refused(f"layers[{number}].name", layers[number].name, "is the name of another layer", "give every layer one of its own")
+    if (found := first_taken([layer.name for layer in layers])) is not None:
+        number, other = found
+        rule = f"is also the name of {'the background' if other is None else f'layers[{other}]'}, or of a part of it"
+        raise refused(f"layers[{number}].name", layers[number].name, rule, "give every layer one of its own")
     if redraw is not None and redraw not in [layer.name for layer in layers]:
         raise refused("redraw", redraw, "is not the name of a layer", f"use one of {', '.join(layer.name for layer in layers)}")
 

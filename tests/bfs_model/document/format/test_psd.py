@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from psd_tools import PSDImage
-from psd_tools.constants import BlendMode, ChannelID, Compression
+from psd_tools.constants import BlendMode, ChannelID, Compression, Tag
 
 from bfs_model.document import file as documents
 from bfs_model.document.layers import LayerStack
@@ -136,6 +136,31 @@ class TestReadAfterEditing:
         again = documents.decode(edited(data, lambda d: d.create_pixel_layer_from_array(np.full((3, 3, 4), 9, np.uint8), name="mine")))
         assert (again.layers[-1].name, again.layers[-1].prompt, again.layers[-1].role) == ("mine", None, "foreground")
         assert len({layer.id for layer in again}) == 8
+
+    @pytest.mark.parametrize("below", [True, False])
+    def test_a_new_layer_takes_no_id_of_others(self, below: bool) -> None:
+        """Below or above the one that is called as the first nameless one would be."""
+        stack = LayerStack.new(np.full((8, 9, 3), 99, np.uint8))
+        stack.add(np.full((8, 9, 4), 200, np.uint8), "ball")
+
+        def retouch(document: PSDImage) -> None:
+            added = document.create_pixel_layer_from_array(np.full((4, 4, 4), 9, np.uint8), name="retouch")
+            if below:
+                document.remove(added)
+                document.insert(1, added)
+
+        read = documents.decode(edited(documents.encode(stack, ".psd"), retouch))
+        ids = {layer.name: layer.id for layer in read}
+        assert (ids["ball"], ids["retouch"]) == ("layer-1", "layer-2")
+
+    def test_the_opacity_that_fills(self, data: bytes) -> None:
+        """Photoshop has two: of plain pixels they multiply."""
+
+        def half(document: PSDImage) -> None:
+            document[1].tagged_blocks.set_data(Tag.BLEND_FILL_OPACITY, 128)
+
+        before, after = documents.decode(data).layers[1], documents.decode(edited(data, half)).layers[1]
+        assert after.opacity == pytest.approx(before.opacity * 128 / 255, abs=1 / 255)
 
     def test_a_copy_that_kept_its_number(self, data: bytes) -> None:
         """Two layers never claim one id."""
