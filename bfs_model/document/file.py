@@ -54,6 +54,8 @@ class Format:
     read: Callable[[bytes, Reading], Any] | None = None
     write_layer: Callable[[Any, Any], bytes] | None = None
     check_size: Callable[[int, int], None] | None = None
+    read_size: Callable[[bytes, Reading], tuple[int, int]] | None = None
+    """Of the canvas, where others write such files too; else the manifest says it."""
 
 
 @cache
@@ -115,6 +117,16 @@ def read_manifest(source: Path | str | bytes, *, max_pixels: int = MAX_PIXELS) -
     data = source if isinstance(source, bytes) else _read(source)
     reading = Reading(f"<{len(data)} bytes>" if isinstance(source, bytes) else str(source), max_pixels)
     return _recognised(data, reading).read_manifest(data, reading)
+
+
+def read_size(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Width and height of the canvas of a document. Raises `BadInput` when it cannot be read."""
+    reading = Reading(f"<{len(data)} bytes>", max_pixels)
+    found = _recognised(data, reading)
+    if found.read_size is not None:
+        return found.read_size(data, reading)
+    described = found.read_manifest(data, reading)
+    return int(described["width"]), int(described["height"])
 
 
 def _recognised(data: bytes, reading: Reading) -> Format:

@@ -26,6 +26,11 @@ def pixels(image: Any, key: str) -> np.ndarray:
     return read_image(image, key=key).over_white()
 
 
+def all_pixels(images: Any, key: str) -> Any:
+    """As `pixels`, of one picture or of each in a list."""
+    return [pixels(image, key) for image in images] if isinstance(images, list | tuple) else pixels(images, key)
+
+
 def finish(windows: list[Window], decoded: list[np.ndarray], images: list[np.ndarray], output_type: str) -> tuple[list[Any], list[Any]]:
     """Layers on the full canvas, and the composites over the untouched backgrounds: PIL, or float arrays for `np`.
 

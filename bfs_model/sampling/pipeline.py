@@ -293,6 +293,8 @@ class BFSPipeline(StepCaching, FewSteps, DiffusionPipeline):
         weight, exact = settings.pop("joint_guidance", 0.0), settings.pop("refit", False)
         if exact and not settings.get("return_dict", True):
             raise BadInput("refit", "true", "needs the named output", "leave out return_dict=False")
+        if exact:  # both are needed again afterwards, and streams can be read once
+            composite, background = canvas.all_pixels(composite, "composite"), canvas.all_pixels(background, "background")
         with joint_guidance(self, weight):
             out = cast(BFSOutput, self(background, box, prompt, composite=composite, **settings))
         return cast(BFSOutput, refitted(out, composite, background)) if exact else out
@@ -315,7 +317,8 @@ class BFSPipeline(StepCaching, FewSteps, DiffusionPipeline):
     def _start(self, windows: list[Window], generators: list[torch.Generator], given: Tensor | None) -> Tensor:
         shape = self._latent_shape()
         if given is None:
-            given = torch.stack([torch.randn(shape, generator=g, dtype=torch.float32) for g in generators])
+            drawn = [torch.randn(shape, generator=g, device=g.device, dtype=torch.float32) for g in generators]
+            given = torch.stack([noise.to(self._execution_device) for noise in drawn])
         elif given.shape != (len(windows), *shape):
             raise BadInput("latents", tuple(given.shape), "has the wrong shape", f"give {(len(windows), *shape)}")
         return latents.pack(given.to(self._execution_device, torch.float32))

@@ -66,7 +66,9 @@ def apply(pipe: Any, mode: str) -> Any:
         for part in (pipe.transformer, pipe.text_encoder_2):
             if part is not None:
                 part.requires_grad_(False)
-        quantise([*pipe.transformer.transformer_blocks, *pipe.transformer.single_transformer_blocks, pipe.text_encoder_2], mode)
+        t = pipe.transformer
+        blocks = [] if t is None else [*t.transformer_blocks, *t.single_transformer_blocks]
+        quantise([*blocks, pipe.text_encoder_2], mode)
     pipe.memory = mode
     return pipe
 

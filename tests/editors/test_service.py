@@ -122,15 +122,23 @@ def test_what_is_wrong_is_a_sentence(module: ModuleType, service: LiveService) -
     ]:
         with pytest.raises(module.ServiceError, match=said):
             client.make("layers", {"background": png()}, fields)
-    service.faults["GET", "/v1/models"] = [answer(200, b"hello"), answer(200, b"[1]"), answer(403, b"x")]
-    for said in ("no JSON", "no JSON", "answered 403; it may not be a BFS service"):
+    strangers = [answer(200, b"hello"), answer(200, b"[1]"), answer(200, b'{"data": []}'), answer(403, b"x")]
+    service.faults["GET", "/v1/models"] = strangers
+    for said in ("no JSON", "no JSON", "lists no models; it may not be", "answered 403; it may not be a BFS service"):
         with pytest.raises(module.ServiceError, match=said):
             client.models()
     begin = time.monotonic()
     with pytest.raises(module.ServiceError, match="is the service running there"):
         module.Service(f"http://127.0.0.1:{free_port()}").models()
     assert time.monotonic() - begin < 30
-    for url, key in (("file:///etc/passwd", ""), ("127.0.0.1:8000", ""), (service.url, "schlüssel"), (service.url, "a\nb")):
+    for url, key in (
+        ("file:///etc/passwd", ""),
+        ("127.0.0.1:8000", ""),
+        ("http://[::1", ""),
+        ("http://a:b", ""),
+        (service.url, "schlüssel"),
+        (service.url, "a\nb"),
+    ):
         with pytest.raises(module.ServiceError, match="give one such as|copy it anew"):
             module.Service(url, key)
 

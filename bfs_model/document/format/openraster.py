@@ -52,8 +52,7 @@ def read(data: bytes, reading: m.Reading) -> LayerStack:
     """
     archive = Unpacker(data, reading)
     root = _stack_xml(archive, reading)
-    width, height = _integer(root, "w", reading), _integer(root, "h", reading)
-    reading.check_canvas(width, height)
+    width, height = _size(root, reading)
     elements = list(reversed(_flat_layers(root.find("stack"), reading)))
     if len(elements) > m.MAX_LAYERS or not (elements or MANIFEST in archive):
         raise reading.bad(f"has {len(elements)} layers; 1 to {m.MAX_LAYERS} are allowed")
@@ -75,12 +74,23 @@ def read(data: bytes, reading: m.Reading) -> LayerStack:
     return m.assemble(reading, width, height, layers)
 
 
+def read_size(data: bytes, reading: m.Reading) -> tuple[int, int]:
+    """Of the canvas; of anybody's file."""
+    return _size(_stack_xml(Unpacker(data, reading), reading), reading)
+
+
 def read_manifest(data: bytes, reading: m.Reading) -> dict[str, Any]:
     """Only the manifest. Raises `BadInput` when another program wrote the file."""
     archive = Unpacker(data, reading)
     if MANIFEST not in archive:
         raise reading.bad("was not written by BFS", "open it as a document: its layers can be read, how they were made cannot")
     return m.loads(archive.read(MANIFEST), reading)
+
+
+def _size(root: ElementTree.Element, reading: m.Reading) -> tuple[int, int]:
+    width, height = _integer(root, "w", reading), _integer(root, "h", reading)
+    reading.check_canvas(width, height)
+    return width, height
 
 
 def _attributes(position: int, layer: Layer) -> dict[str, str]:
@@ -175,4 +185,4 @@ def _recognises(data: bytes, reading: m.Reading) -> bool:
     return data.startswith(ZIP) and "stack.xml" in Unpacker(data, reading)
 
 
-FORMAT = Format(".ora", _recognises, write, read_manifest, read)
+FORMAT = Format(".ora", _recognises, write, read_manifest, read, read_size=read_size)

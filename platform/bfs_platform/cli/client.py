@@ -68,9 +68,8 @@ def check_steps(steps: int | None) -> None:
 
 def write_made(client: "BFSClient", made: "JobResult", output: Path, composite: Path | None, split: bool) -> dict[str, Any]:
     """Write the layer of a job, its parts and its composite. Returns the part of the summary that says how it was made."""
-    alone = output.suffix.lower() == ".png"  # one picture holds one layer
-    write_whole(output, made.png() if alone else client.file(made.id, output.suffix.lower()[1:]))
-    if split and alone:
+    write_whole(output, client.file(made.id, output.suffix.lower()[1:]))
+    if split and output.suffix.lower() == ".png":  # one picture holds one layer
         for part in PARTS:
             write_whole(part_paths(output)[part], made.png(part))
     if composite is not None:
@@ -93,9 +92,11 @@ def facts(client: "BFSClient", made: "JobResult") -> dict[str, Any]:
 
 
 def document_bytes(path: Path) -> bytes:
-    """A document as a service reads it: .zip and .ora as they are, others as .zip. Raises `BadInput`."""
+    """A document as a service reads it: as it is, or as .zip where another program wrote it. Raises `BadInput`."""
     from bfs_model.document import file as documents
 
-    documents.read_manifest(path)  # says at once what is none, by its path
-    data = path.expanduser().read_bytes()
-    return data if data.startswith(b"PK") else documents.encode(documents.load(path), ".zip")
+    try:
+        documents.read_manifest(path)
+    except BadInput:  # an .ora of plain layers may be anybody's; what is none is told by its path
+        return documents.encode(documents.load(path), ".zip")
+    return path.expanduser().read_bytes()

@@ -29,17 +29,25 @@ def check_outputs(output: Path, composite: Path | None, *inputs: Path, split: bo
         raise BadInput("output", output, "needs psd-tools, which plain bfs does without", remedy)
     if composite is not None:
         _suffix(composite, "composite", (".png",))
-        if composite.resolve() == output.resolve():
+        if _place(composite) == _place(output):
             raise BadInput("composite", composite, "is the output as well", "give it a path of its own")
         writable(composite, key="composite")
     parts = part_paths(output).values() if split and output.suffix.lower() == ".png" else ()
     for part in parts:
         writable(part, key="output")
-        if composite is not None and composite.resolve() == part.resolve():
+        if composite is not None and _place(composite) == _place(part):
             raise BadInput("composite", composite, "is a part of the output as well", "give it a path of its own")
     for key, path in (("output", output), ("composite", composite), *(("output", part) for part in parts)):
-        if path is not None and writable(path, key=key) in [source.expanduser().resolve() for source in inputs]:
+        if path is not None and writable(path, key=key) in [_place(source) for source in inputs]:
             raise BadInput(key, path, "is an input as well", "write the result somewhere else")
+
+
+def _place(path: Path) -> Path:
+    """Where a path leads; one that leads nowhere, to itself: who reads it says what is wrong with it."""
+    try:
+        return path.expanduser().resolve()
+    except (OSError, RuntimeError):  # ~ of nobody, links in a circle
+        return path
 
 
 def write_layer(

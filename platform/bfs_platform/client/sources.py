@@ -1,7 +1,6 @@
 """Pictures and documents on their way to the service: from a path, bytes or a PIL image to what is sent."""
 
 import base64
-import io
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,17 @@ def read(source: Source, key: str) -> tuple[str, bytes]:
     if isinstance(source, bytes | bytearray):
         return key, bytes(source)
     if isinstance(source, str | Path):
-        path = Path(source).expanduser()
+        path = Path(source)
         try:
-            return path.name, path.read_bytes()
-        except (OSError, ValueError) as error:
+            path = path.expanduser()
+            return path.name.encode("utf-8", "replace").decode(), path.read_bytes()
+        except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~ of nobody
             reason = getattr(error, "strerror", None) or error
             raise BadInput(key, path, f"cannot be read ({reason})", "name a file") from None
     if hasattr(source, "save"):
-        buffer = io.BytesIO()
-        source.save(buffer, "PNG")
-        return f"{key}.png", buffer.getvalue()
+        from bfs_model.picture.images import png_bytes, read_image
+
+        return f"{key}.png", png_bytes(read_image(source, key=key).pil())  # upright, and in sRGB
     raise BadInput(key, type(source).__name__, "is no picture", "give a path, bytes or a PIL image")
 
 

@@ -4,6 +4,7 @@ Ray's C++ writes to descriptor 2, so it is the descriptors that are led away, no
 lies in memory: a program that refuses its input leaves nothing behind.
 """
 
+import contextlib
 import faulthandler
 import io
 import os
@@ -163,9 +164,14 @@ def _path_of(name: str) -> Path:
 
 
 def _prune(folder: Path) -> None:
-    """Keep the newest logs."""
-    for old in sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime)[:-_KEPT]:
-        old.unlink(missing_ok=True)
+    """Keep the newest logs. Others may be doing the same."""
+    ages = []
+    for path in folder.glob("*.log"):
+        with contextlib.suppress(OSError):
+            ages.append((path.stat().st_mtime, path))
+    for _, old in sorted(ages)[:-_KEPT]:
+        with contextlib.suppress(OSError):
+            old.unlink()
 
 
 def _short(path: Path) -> str:

@@ -67,7 +67,7 @@ def _outside_thresholds(spec: PromotionSpec, candidate: dict[str, float]) -> lis
 
 
 def smoke_gate(model_dir: Path, spec: SmokeSpec) -> str:
-    """Load the model and draw one layer. It fails when that raises, or when alpha is 0 everywhere or 1 everywhere."""
+    """Load the model and draw one layer. It fails when that raises, or when alpha is 0 or 1 everywhere and may not be."""
     import numpy as np
     from PIL import Image
 
@@ -84,6 +84,6 @@ def smoke_gate(model_dir: Path, spec: SmokeSpec) -> str:
     except Exception as error:  # whatever a model does wrong here, it must not be served
         raise GateFailed(f"drawing a layer raised {type(error).__name__}: {error}") from error
     alpha = np.asarray(drawn.layer)[..., 3]
-    if alpha.max() == 0 or alpha.min() == 255:
+    if (alpha.max() == 0 or alpha.min() == 255) and not spec.may_be_blank:
         raise GateFailed(f"alpha is {int(alpha.max()) // 255} everywhere")
     return f"drew one layer, mean alpha {alpha.mean() / 255:.3f}"

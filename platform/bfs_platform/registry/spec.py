@@ -19,12 +19,16 @@ class Bound(Spec):
 
 
 class SmokeSpec(Spec):
-    """One layer drawn before promotion: on a plain background of `side` pixels, with a box in its middle."""
+    """One layer drawn before promotion: on a plain background of `side` pixels, with a box in its middle.
+
+    It must show something and leave something out, unless `may_be_blank`: a few steps from random weights teach neither.
+    """
 
     side: int = Field(default=64, ge=16, le=2048)
     steps: int = Field(default=2, ge=1, le=100)
     seed: int = 0
     prompt: str = "a red sphere"
+    may_be_blank: bool = False
 
 
 class CanarySpec(Spec):

@@ -34,8 +34,12 @@ class Service:
     """
 
     def __init__(self, url: str, key: str = "", pause: Callable[[float], Any] = time.sleep) -> None:
-        parts = urlsplit(url.strip())
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(url.strip())
+            is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            is_address = False
+        if not is_address:
             raise ServiceError(f"{url!r} is not an http address; give one such as http://127.0.0.1:8000")
         if not (key.isascii() and key.isprintable()):
             raise ServiceError("The key holds other characters than printable ASCII; copy it anew")
@@ -46,7 +50,10 @@ class Service:
 
     def models(self) -> list[dict[str, Any]]:
         """What is served: name, version, state, capabilities."""
-        return _parsed(self._ask("GET", "/v1/models"))["models"]
+        found = _parsed(self._ask("GET", "/v1/models")).get("models")
+        if not isinstance(found, list):
+            raise ServiceError(f"{self.url} lists no models; it may not be a BFS service")
+        return found
 
     def make(
         self,

@@ -42,6 +42,8 @@ class Task(QThread):
             return
         except ServiceError as error:
             self.failed.emit(str(error))
+        except Exception as error:  # whatever it is, somebody waits for an answer
+            self.failed.emit(f"{type(error).__name__}: {error}")
         else:
             self.done.emit(found)
 

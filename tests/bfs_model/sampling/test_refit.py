@@ -1,5 +1,7 @@
 """Layers that explain a known picture."""
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,6 +9,7 @@ from PIL import Image
 from bfs_model import BFSPipeline
 from bfs_model.errors import BadInput
 from bfs_model.picture.compositing import composite_u8
+from bfs_model.picture.images import png_bytes
 from bfs_model.sampling.refit import least_alpha, refit, solve_foreground
 from bfs_model.tiny.components import random_bundle
 
@@ -53,5 +56,8 @@ def test_extraction_refits_on_request(tmp_path) -> None:
     for foreground, flat in zip(two.foregrounds, two.composites, strict=True):
         visible = np.asarray(foreground)[..., 3] > 0
         assert np.abs(np.asarray(flat).astype(int) - np.asarray(composite))[visible].max() <= 1
+    streams = [io.BytesIO(png_bytes(picture)) for picture in (composite, background)]
+    again = pipe.extract(*streams, (5, 5, 40, 30), "x", **settings)
+    assert np.array_equal(np.asarray(again.foregrounds[0]), layer), "streams can be read once"
     with pytest.raises(BadInput, match="output_type=pil"):
         pipe.extract(composite, background, (5, 5, 40, 30), "x", output_type="np", **settings)

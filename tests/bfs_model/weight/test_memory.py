@@ -2,6 +2,7 @@
 
 import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,15 @@ def test_what_a_machine_cannot_do_is_said_before_anything_is_loaded(folder: Path
     monkeypatch.setenv(memory.MEMORY_VARIABLE, "fp8")
     with pytest.raises(BadInput, match="memory=fp8 needs torchao"):
         BFSPipeline.from_pretrained(folder)
+
+
+def test_what_has_no_transformer_is_brought_into_a_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs that only encode leave it on the disk."""
+    rounded: list[Any] = []
+    monkeypatch.setattr(memory, "quantise", lambda blocks, mode: rounded.extend(blocks))
+    encoder = torch.nn.Linear(2, 2)
+    pipe = memory.apply(SimpleNamespace(transformer=None, text_encoder_2=encoder), "int8")
+    assert pipe.memory == "int8" and rounded == [encoder] and not encoder.weight.requires_grad
 
 
 def test_offload_takes_turns_and_draws_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

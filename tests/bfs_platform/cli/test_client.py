@@ -52,7 +52,13 @@ def _done(room, **further: Any) -> Answer:
 
 ACCEPTED = Answer(202, json.dumps(_view("queued")).encode(), {"Location": f"/v1/jobs/{JOB}"})
 SUCCEEDED = _events(("queued", {"position": 2}), ("started", {}), ("progress", {"step": 3, "steps": 3}), ("succeeded", {}))
-CONVERSATION = [("POST", "/v1/layers"), ("GET", f"/v1/jobs/{JOB}/events"), ("GET", f"/v1/jobs/{JOB}/result")]
+ALONE = Answer(200, _png(_layer()), {"Content-Type": "image/png"})  # the layer as a file, with how it was made inside
+CONVERSATION = [
+    ("POST", "/v1/layers"),
+    ("GET", f"/v1/jobs/{JOB}/events"),
+    ("GET", f"/v1/jobs/{JOB}/result"),
+    ("GET", f"/v1/jobs/{JOB}/result?format=png&candidate=0"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +81,7 @@ def test_this_machine_is_asked_directly(bfs, service, room, tmp_path, monkeypatc
     """Proxies that are away, or of a kind for which a package is missing, do not stand between this machine and itself."""
     for name, value in {"HTTP_PROXY": "http://127.0.0.1:1", "ALL_PROXY": "socks5://127.0.0.1:1", "NO_PROXY": "example.org"}.items():
         monkeypatch.setenv(name, value)
-    service.answers = [ACCEPTED, SUCCEEDED, _done(room)]
+    service.answers = [ACCEPTED, SUCCEEDED, _done(room), ALONE]
     result = bfs(*_arguments(service, room, tmp_path / "layer.png"))
     assert result.exit_code == 0, result.stderr
 
@@ -83,11 +89,11 @@ def test_this_machine_is_asked_directly(bfs, service, room, tmp_path, monkeypatc
 def test_one_job_from_request_to_files(bfs, service, room, tmp_path, monkeypatch) -> None:
     """The request carries picture, box, prompt, seed and key, and what was not said is not sent; the answer becomes files."""
     monkeypatch.setenv("BFS_API_KEY", "secret")
-    service.answers = [ACCEPTED, SUCCEEDED, _done(room)]
+    service.answers = [ACCEPTED, SUCCEEDED, _done(room), ALONE]
     result = bfs(*_arguments(service, room, tmp_path / "layer.png"), "--seed", 41, "--composite", tmp_path / "flat.png")
     assert result.exit_code == 0, result.stderr
     assert _asked(service) == CONVERSATION
-    assert [headers["Authorization"] for _, _, headers, _ in service.asked] == ["Bearer secret"] * 3
+    assert [headers["Authorization"] for _, _, headers, _ in service.asked] == ["Bearer secret"] * 4
     _, _, headers, body = service.asked[0]
     assert len(headers["Idempotency-Key"]) == 32
     for sent in (room.read_bytes(), b'name="box"\r\n\r\n20,10,70,55', b'name="prompt"\r\n\r\nball', b'name="seed"\r\n\r\n41'):
@@ -106,14 +112,14 @@ def test_a_document_is_fetched_as_it_is(bfs, service, room, tmp_path) -> None:
     """A layered output is the service's file, byte for byte."""
     service.answers = [ACCEPTED, SUCCEEDED, _done(room), Answer(200, b"8BPS and so on", {"Content-Type": "image/vnd.adobe.photoshop"})]
     assert bfs(*_arguments(service, room, tmp_path / "layer.psd")).exit_code == 0
-    assert _asked(service) == [*CONVERSATION, ("GET", f"/v1/jobs/{JOB}/result?format=psd&candidate=0")]
+    assert _asked(service) == [*CONVERSATION[:-1], ("GET", f"/v1/jobs/{JOB}/result?format=psd&candidate=0")]
     assert (tmp_path / "layer.psd").read_bytes() == b"8BPS and so on"
 
 
 def test_an_edge_that_is_busy_for_a_moment_is_asked_again(bfs, service, room, tmp_path, monkeypatch) -> None:
     """The job goes on behind it, and people are told; what is no passing state ends the wait."""
     monkeypatch.setattr("bfs_platform.cli.client.PATIENCE_S", 30.0)
-    service.answers = [Answer(503), ACCEPTED, Answer(503), SUCCEEDED, Answer(429), _done(room)]
+    service.answers = [Answer(503), ACCEPTED, Answer(503), SUCCEEDED, Answer(429), _done(room), ALONE]
     result = bfs(*_arguments(service, room, tmp_path / "layer.png"))
     assert result.exit_code == 0 and "answered 503 Service Unavailable" in result.stderr and "trying again for 30 s" in result.stderr
     service.answers = [ACCEPTED, Answer(404, b'{"detail": "No such job."}', PROBLEM)]
@@ -128,7 +134,7 @@ def test_an_edge_that_is_busy_for_a_moment_is_asked_again(bfs, service, room, tm
 
 def test_the_models_name_is_read_back(bfs, service, room, tmp_path) -> None:
     """Whatever its letters."""
-    service.answers = [ACCEPTED, SUCCEEDED, _done(room, model={"name": "模型", "version": "模型@1"})]
+    service.answers = [ACCEPTED, SUCCEEDED, _done(room, model={"name": "模型", "version": "模型@1"}), ALONE]
     result = bfs(*_arguments(service, room, tmp_path / "layer.png"))
     assert json.loads(result.stdout)["model"] == {"name": "模型", "version": "模型@1"}
 
@@ -163,7 +169,7 @@ def test_the_key_is_not_carried_elsewhere(bfs, service, room, tmp_path) -> None:
     elsewhere = json.loads(ACCEPTED.content)
     elsewhere["links"] = dict.fromkeys(elsewhere["links"], "http://127.0.0.1:9/v1/jobs/abc")
     accepted = Answer(202, json.dumps(elsewhere).encode(), {"Location": "http://127.0.0.1:9/v1/jobs/abc"})
-    service.answers = [accepted, SUCCEEDED, _done(room)]
+    service.answers = [accepted, SUCCEEDED, _done(room), ALONE]
     assert bfs(*_arguments(service, room, tmp_path / "layer.png")).exit_code == 0
     assert _asked(service) == CONVERSATION
     service.answers = [Answer(202, json.dumps(elsewhere | {"id": "../../elsewhere"}).encode())]

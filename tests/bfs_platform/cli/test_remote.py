@@ -1,6 +1,7 @@
 """Every drawing command with `--url`, against the real application with its fake engine."""
 
 import json
+import zipfile
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,6 +11,8 @@ from PIL import Image
 
 from bfs_model import LayerStack
 from bfs_model.document import file as documents
+from bfs_model.errors import BadInput
+from bfs_platform.client import BFSClient
 
 SCENE = [
     {"name": "ball", "box": [10, 10, 40, 40], "prompt": "a red ball", "seed": 1, "steps": 2},
@@ -51,6 +54,8 @@ def test_generate_passes_on_what_a_service_can(bfs, there, room, tmp_path) -> No
     assert "200/200 steps" in result.stderr
     alphas = [_pixels(tmp_path / f"layer{part}.png")[..., 3] for part in ("", "_object", "_effects")]
     assert alphas[0].shape == (61, 97) and alphas[1].any() and alphas[2].any()
+    (told,) = documents.read_manifest(output)["layers"]
+    assert (told["seed"], told["box"], told["model"]["name"]) == (5, [20, 10, 70, 55], "fake?other=1")
     np.testing.assert_array_equal(np.maximum(alphas[1], alphas[2]) > 0, alphas[0] > 0)
 
 
@@ -76,6 +81,7 @@ def test_extract(bfs, there, room, tmp_path, box) -> None:
     summary = json.loads(result.stdout)
     assert (summary["box"], summary["seed"]) == ([10, 10, 60, 50] if box else [30, 20, 60, 40], 3)
     assert _pixels(tmp_path / "layer.png").shape == (61, 97, 4)
+    assert documents.read_manifest(tmp_path / "layer.png")["layers"][0]["seed"] == 3
 
 
 def test_document_and_redraw(bfs, there, service, room, tmp_path) -> None:
@@ -111,6 +117,32 @@ def test_export_of_every_format(bfs, there, room, tmp_path) -> None:
         assert [(layer.name, layer.seed) for layer in made] == [("Background", None), ("ball", 4)]
         np.testing.assert_array_equal(made.layers[1].rgba, stack.layers[1].rgba)
     assert documents.read_manifest(output)["layers"][1]["seed"] == 4
+
+
+def test_an_ora_of_another_program_is_exported(bfs, there, service, room, tmp_path) -> None:
+    """Through the command, and sent to the service as it is: any one of plain layers can be read."""
+    stack = LayerStack.new(Image.open(room))
+    stack.add(Image.new("RGBA", (97, 61), (200, 10, 10, 128)), "ball", seed=4)
+    stack.save(tmp_path / "ours.ora")
+    ours = zipfile.ZipFile(tmp_path / "ours.ora")
+    with zipfile.ZipFile(tmp_path / "theirs.ora", "w") as theirs:
+        for name in ours.namelist():
+            if not name.endswith(".json"):
+                theirs.writestr(name, ours.read(name))
+    with pytest.raises(BadInput, match="was not written by BFS"):
+        documents.read_manifest(tmp_path / "theirs.ora")
+    result = bfs("export", tmp_path / "theirs.ora", "--output", tmp_path / "out.zip", *there)
+    assert result.exit_code == 0, result.stderr
+    with BFSClient(service.url) as client:
+        sent = documents.decode(client.file(client.export(tmp_path / "theirs.ora").id, "zip"))
+    assert [layer.name for layer in LayerStack.open(tmp_path / "out.zip")] == [layer.name for layer in sent] == ["Background", "ball"]
+
+
+def test_words_that_are_no_text_are_refused(bfs, there, room, tmp_path) -> None:
+    """As a shell passes on what is not UTF-8."""
+    options = ["--composite", room, "--background", room, "--box", "1,1,9,9", "--prompt", "caf\udce9", "--output", tmp_path / "l.png"]
+    result = bfs("extract", *options, *there)
+    assert result.exit_code == 2 and "half a character" in result.stderr
 
 
 def test_what_a_service_cannot_do_is_refused(bfs, there, service, room, tmp_path) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from bfs_model.document import file as documents
 from bfs_model.errors import BadInput
 from bfs_model.picture.compositing import composite_u8
-from bfs_platform.client import BFSClient
+from bfs_platform.client import BFSClient, sources
 from bfs_platform.client.events import Event
 
 from .conftest import png
@@ -155,3 +155,27 @@ def test_what_is_no_picture(client: BFSClient, tmp_path: Path) -> None:
         with pytest.raises(BadInput) as refused:
             client.draw(source, BOX, "a ball")
         assert refused.value.key == "background"
+
+
+def test_a_pil_image_is_sent_as_it_is_seen(tmp_path: Path) -> None:
+    """Upright, as phones mean it, and in colours that a PNG has."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    Image.new("RGB", (40, 20), "red").save(tmp_path / "phone.jpg", exif=exif)
+    Image.new("CMYK", (8, 6)).save(tmp_path / "print.jpg")
+    sizes = []
+    for name in ("phone.jpg", "print.jpg"):
+        with Image.open(tmp_path / name) as picture:
+            _, data = sources.read(picture, "background")
+        with Image.open(io.BytesIO(data)) as sent:
+            sizes.append((sent.format, sent.mode, sent.size))
+    assert sizes == [("PNG", "RGB", (20, 40)), ("PNG", "RGB", (8, 6))]
+
+
+def test_a_file_whose_name_is_no_text_can_be_sent(tmp_path: Path) -> None:
+    """The name is only told; somebody's home that is not there is no file."""
+    path = tmp_path / "caf\udce9.png"
+    path.write_bytes(b"x")
+    assert sources.read(path, "background") == ("caf?.png", b"x")
+    with pytest.raises(BadInput, match="~nobody-of-this-name/a.png cannot be read"):
+        sources.read("~nobody-of-this-name/a.png", "background")

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from bfs_platform.console import log_file
+
 CHATTER = ("python on stdout", "python on stderr", "descriptor 1", "descriptor 2", "FutureWarning: old", "child on stderr")
 JOB = """
 import logging, os, subprocess, sys, time, warnings
@@ -144,3 +146,14 @@ def _read(terminal: int) -> bytes:
         return os.read(terminal, 65536)
     except OSError:  # how Linux says that nobody writes to it any more
         return b""
+
+
+def test_logs_that_vanish_are_nobodys_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two programs that end at once remove the same old ones."""
+    monkeypatch.setattr(log_file, "_KEPT", 1)
+    (tmp_path / "gone.log").symlink_to(tmp_path / "nowhere")
+    for age, name in enumerate(("new.log", "old.log")):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (1000 - age, 1000 - age))
+    log_file._prune(tmp_path)
+    assert sorted(path.name for path in tmp_path.glob("*.log")) == ["gone.log", "new.log"]

@@ -72,6 +72,7 @@ def test_constant_alpha_fails(monkeypatch, tmp_path, alpha, reason) -> None:
     monkeypatch.setattr(models, "load_pipeline", lambda folder: Constant(alpha))
     with pytest.raises(GateFailed, match=reason):
         smoke_gate(tmp_path, SmokeSpec())
+    assert "mean alpha" in smoke_gate(tmp_path, SmokeSpec(may_be_blank=True)), "unless nothing else is expected of it"
 
 
 def test_weights_of_another_shape_fail(real_model, tmp_path) -> None:

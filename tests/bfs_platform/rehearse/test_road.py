@@ -11,6 +11,7 @@ from bfs_model.errors import BadInput
 from bfs_platform.config import get, names
 from bfs_platform.data.shard.file import LATENTS
 from bfs_platform.rehearse.road import road
+from bfs_platform.rehearse.run import MARKER, Rehearsal
 
 ROOT = Path(__file__).parents[3]
 GUIDE = (ROOT / "docs/training.md").read_text(encoding="utf-8")
@@ -60,3 +61,12 @@ def test_what_a_record_takes_on_disk(side: int, megabytes: int) -> None:
     latents, tokens = 2 * len(LATENTS) * 16 * (side // 8) ** 2 * 4, 512 * 4096 * 4
     assert round((latents + tokens) / 1e6) == megabytes
     assert f"{megabytes} MB" in GUIDE and f"{tokens / 1e6:.1f} of them" in GUIDE
+
+
+def test_a_mistyped_recipe_costs_no_earlier_rehearsal(tmp_path: Path) -> None:
+    """It is refused before the folder is emptied."""
+    (tmp_path / MARKER).touch()
+    (tmp_path / "report.md").write_text("seen")
+    with pytest.raises(BadInput):
+        Rehearsal("flux_stage3", tmp_path).run()
+    assert (tmp_path / "report.md").exists()

@@ -44,11 +44,13 @@ def extract(
     from PIL import Image
 
     from bfs_model.document import file as documents
+    from bfs_model.document.layer import check_text
     from bfs_model.picture.boxes import Box
     from bfs_model.picture.images import read_image
     from bfs_platform.cli.drawing import Task, draw
     from bfs_platform.cli.results import canvas, check_outputs, say_warnings, summary_text
 
+    check_text("prompt", prompt)
     check_outputs(output, None, composite, background, split=split_effects)
     finished = Image.fromarray(read_image(composite, key="composite").over_white())
     empty = read_image(background, key="background").pil()

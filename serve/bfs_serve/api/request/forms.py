@@ -181,11 +181,10 @@ async def _archived(service: Service, files: dict[str, bytes], also: str = "") -
 
 
 def _size_of(data: bytes) -> tuple[int, int]:
-    """Width and height of a document, by what it says of itself. Raises `ProblemError`."""
+    """Width and height of a document. Raises `ProblemError`."""
     from bfs_model.document import file as documents
 
     try:
-        described = documents.read_manifest(data)
-        return int(described["width"]), int(described["height"])
+        return documents.read_size(data)
     except BadInput as error:
         raise ProblemError(problems.of_bad_input(BadInput("document", error.value, error.rule, error.remedy))) from None
