@@ -61,6 +61,8 @@ def main() -> None:
     compositor = LatentCompositor.from_pretrained(options.packed / "compositor").float().to(device)
     specs = [_larger(resolve(name, [], TrainSpec), options.batch_factor) for name in RECIPES]
 
+    for old in options.output.glob("*.safetensors"):  # of another run
+        old.unlink()
     with (options.output / "losses.jsonl").open("w", encoding="utf-8") as log:
         transformer = dual.eject().requires_grad_(True)
         Phase(BackboneModule(transformer), specs[0], sets, options.seconds[0]).run(log)

@@ -61,7 +61,7 @@ step() {
         list=(--list crisp_heldout_200)
         [ "$held_out" = 200 ] || list=()
         finished evaluation || "$bin/python" jobs/evaluate.py --recipe tabletop_evaluation --model "$home/bundle" \
-            --input "$home/held-out" "${list[@]}" --output "$home/evaluation"
+            --set recogniser="$home/recogniser" --input "$home/held-out" "${list[@]}" --output "$home/evaluation"
         ;;
     *)
         echo "infra/crisp/train.sh: step=$1 is none of: ${all[*]}" >&2

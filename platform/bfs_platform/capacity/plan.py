@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict, dataclass
 
 from bfs_model.errors import BadInput
-from bfs_platform.capacity.queueing import Queue, fewest
+from bfs_platform.capacity.queueing import MOST_SAMPLERS, Queue, fewest
 from bfs_platform.config import resolve
 from bfs_platform.train.network_spec import SharingSpec
 from bfs_platform.train.plan import cost, geometry
@@ -60,6 +60,9 @@ def make_plan(rate_per_s: float, p95_s: float, draw_s: float, price_per_hour: fl
     queue = fewest(rate_per_s, draw_s, p95_s, variation, QUANTILE)
     if queue is None:
         alone = Queue(0.0, draw_s, 1, variation).answer_s(QUANTILE)
+        if alone <= p95_s:
+            rule = f"needs more than the {MOST_SAMPLERS:,} samplers that one plan counts with"
+            raise BadInput("requests-per-second", f"{rate_per_s:g}", rule, "plan for a part of it, on a cluster of its own")
         remedy = "take fewer steps, a smaller window, a step cache or a faster accelerator: more of them do not help one drawing"
         raise BadInput("p95", f"{p95_s:g}s", f"is less than the {alone:.1f} s that one drawing takes", remedy)
     samplers = max(queue.samplers, math.ceil(queue.load / _MOST_BUSY))

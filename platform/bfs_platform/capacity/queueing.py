@@ -7,7 +7,7 @@ coefficient of variation of the time to draw; `tests/bfs_platform/capacity` hold
 import math
 from dataclasses import dataclass
 
-_MOST_SAMPLERS = 1_000_000
+MOST_SAMPLERS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ _NORMAL_95 = 1.645  # standard deviations above the mean that 95 % do not exceed
 
 def fewest(rate_per_s: float, draw_s: float, answer_s: float, variation: float = 0.0, quantile: float = 0.95) -> Queue | None:
     """The smallest number of samplers that answers a part `quantile` of the requests within `answer_s`; None where no number does."""
-    if Queue(rate_per_s, draw_s, _MOST_SAMPLERS, variation).answer_s(quantile) > answer_s:
+    if Queue(rate_per_s, draw_s, MOST_SAMPLERS, variation).answer_s(quantile) > answer_s:
         return None
     few, many = 0, max(1, math.ceil(rate_per_s * draw_s))
     while Queue(rate_per_s, draw_s, many, variation).answer_s(quantile) > answer_s:

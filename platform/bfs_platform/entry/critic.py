@@ -70,6 +70,9 @@ def read_pairs(folder: Path, spec: CriticSpec) -> dict[str, Pairs]:
     scenes = sorted((folder / FOLDER).glob("*"))
     if not scenes:
         raise BadInput("train", folder, "kept no pictures", "evaluate with kept_records=200")
+    # The background is kept with what the first system made: where that failed, there is none.
+    needed = (f"{INPUT}.png", places[REAL])
+    scenes = [scene for scene in scenes if all((scene / name).exists() for name in needed)]
     boxes = [_changed(_picture(scene / f"{INPUT}.png"), _picture(scene / places[REAL])) for scene in scenes]
     pairs = {}
     for name in systems:
@@ -78,6 +81,8 @@ def read_pairs(folder: Path, spec: CriticSpec) -> dict[str, Pairs]:
             continue
         crops = {kind: torch.stack([_crop(scene / places[kind], box, spec) for scene, box in both]) for kind in (REAL, name)}
         pairs[name] = Pairs(crops[REAL], crops[name])
+    if not pairs:
+        raise BadInput("train", folder, "kept pictures of fewer than two scenes of any system", "evaluate with kept_records=200")
     return pairs
 
 

@@ -27,11 +27,14 @@ SHIPPED_LISTS = Path(__file__).parent / "lists"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One record of the list. `box` is None where it follows from the object's mask; `groups` are values to group by; `edits` say what
-    the edited scene looks like (`picture`), and how the layer changes (`tabletop.edits`)."""
+    """One record of the list.
+
+    `box` is None where it follows from the object's mask, and as it was written where it is no box; `groups` are values to group by;
+    `edits` say what the edited scene looks like (`picture`), and how the layer changes (`tabletop.edits`).
+    """
 
     row: Row
-    box: tuple[int, int, int, int] | None = None
+    box: Any = None
     groups: dict[str, str] = field(default_factory=dict)
     edits: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -49,7 +52,7 @@ class Entry:
     def from_json(cls, text: str) -> Self:
         """The inverse of `to_json`."""
         value = json.loads(text)
-        return cls(Row.from_json(value["row"]), tuple(value["box"]) if value["box"] else None, value["groups"], value["edits"])
+        return cls(Row.from_json(value["row"]), _box_of(value["box"]), value["groups"], value["edits"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +171,7 @@ def read_sample(entry: Entry, root: Path, max_pixels: int, short_side: int | Non
     if tight is None:
         raise Reject(Reason.EMPTY_MASK, "the object's mask is empty")
     height, width = object_mask.shape
-    box = (Box.of(entry.box) if entry.box else tight).within(width, height)
+    box = (tight if entry.box is None else Box.of(entry.box)).within(width, height)
     effect = None if record.effect_mask is None else record.effect_mask > 127
     edits = {name: EditTruth(_picture(root, edit, max_pixels, object_mask.shape), edit) for name, edit in entry.edits.items()}
     sample = Sample(record.id, record.caption, box, record.background, record.composite, object_mask, effect, edits)
@@ -237,8 +240,12 @@ def _picture(root: Path, edit: dict[str, Any], max_pixels: int, size: tuple[int,
     return picture
 
 
-def _box_of(value: Any) -> tuple[int, int, int, int] | None:
+def _box_of(value: Any) -> Any:
+    """The four numbers of a box; what is none stays as it is, so that its record is told to be at fault and no other."""
     if value is None:
         return None
-    box = Box.of(value)
+    try:
+        box = Box.of(value)
+    except BadInput:
+        return value
     return (box.x0, box.y0, box.x1, box.y1)

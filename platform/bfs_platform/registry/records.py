@@ -49,7 +49,7 @@ def earlier(registry: Registry, name: str, alias: str) -> str:
     stack: list[str] = []
     for move in moves(registry, name, alias):
         if move.action == "rollback" and move.version in stack:
-            del stack[stack.index(move.version) + 1 :]
+            del stack[len(stack) - stack[::-1].index(move.version) :]  # to where it was last
         else:
             if move.previous is not None and stack[-1:] != [move.previous]:
                 stack.append(move.previous)  # set by other means

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from bfs_platform.console.screen import say
 from bfs_platform.jobs import Failure
 from bfs_platform.stack import storage
 from bfs_platform.stack.probe import Unanswered, ask, ask_json, problem_of
@@ -23,6 +24,7 @@ NAME = "service"
 _APPLICATIONS = "/api/serve/applications/"
 _LOOK_S = 0.5
 _EMBEDDED, _CHAMPION = "tiny", "models:/bfs@champion"
+_NONE = (400, 404)  # what MLflow answers where there is no such alias, and where there is no such model
 _STALE_S = 10.0  # for so long, the state may be that of an earlier try
 _GONE = ("DEPLOY_FAILED", "UNHEALTHY")
 
@@ -55,6 +57,13 @@ class Application:
             found = self._deployed(stack)
             wanted = str(found["deployed_app_config"]["args"]["model"]) if found else ""
             return ", ".join(f"{m['name']} {m['version'][:12]}" for m in ask_json(f"{stack.url(NAME)}/v1/models")["models"]) or wanted
+        except (Unanswered, KeyError, TypeError):
+            return ""
+
+    def version(self, stack: Stack) -> str:
+        """Of the code that answers; empty where it tells key holders only."""
+        try:
+            return str(ask_json(f"{stack.url(NAME)}/openapi.json")["info"]["version"])
         except (Unanswered, KeyError, TypeError):
             return ""
 
@@ -110,7 +119,7 @@ class Application:
     def _render(self, stack: Stack) -> dict[str, Any]:
         """The configuration, by the program that owns it; once, as it asks the registry what there is to serve."""
         if not self.config:
-            settings = {"model": stack.settings.model or _served_by_default(stack), "max_replicas": "1", "ingress_replicas": "1"}
+            settings = {"model": stack.settings.model or self._served_by_default(stack), "max_replicas": "1", "ingress_replicas": "1"}
             if stack.settings.profile == "full":
                 settings |= {"store": storage.database(stack, "serve"), "blobs": storage.folder("serve")}
             command = [sys.executable, "-m", "bfs_serve.config", *(f"{key}={value}" for key, value in settings.items())]
@@ -122,6 +131,24 @@ class Application:
             self.config["http_options"] |= {"host": "127.0.0.1", "port": stack.settings.ports[NAME]}
         return self.config
 
+    def _served_by_default(self, stack: Stack) -> str:
+        """The champion, or the embedded model while nothing was promoted. Raises `Failure` when the registry does not say.
+
+        What is served from the registry stays so when its champion is gone: samplers have it, and a registry may be restored.
+        """
+        try:
+            ask(f"{stack.url('mlflow')}/api/2.0/mlflow/registered-models/alias?name=bfs&alias=champion")
+        except Unanswered as reason:
+            if reason.status not in _NONE:
+                raise Failure(f"what there is to serve cannot be told ({reason}); run it again, or choose with --model") from None
+            with contextlib.suppress(Unanswered, KeyError, TypeError):
+                served = str((self._deployed(stack) or {})["deployed_app_config"]["args"]["model"])
+                if served.startswith("models:/"):
+                    say(f"The registry has no champion any more; {served} stays. Another one: --model tiny")
+                    return served
+            return _EMBEDDED
+        return _CHAMPION
+
 
 def holds(found: Any, wanted: Any) -> bool:
     """Whether everything that is wanted is there: Serve adds its own defaults to what it was given."""
@@ -130,15 +157,6 @@ def holds(found: Any, wanted: Any) -> bool:
     if isinstance(wanted, list):
         return isinstance(found, list) and len(found) == len(wanted) and all(map(holds, found, wanted))
     return bool(found == wanted)
-
-
-def _served_by_default(stack: Stack) -> str:
-    """The champion, or the embedded model while nothing was promoted."""
-    try:
-        ask(f"{stack.url('mlflow')}/api/2.0/mlflow/registered-models/alias?name=bfs&alias=champion")
-    except Unanswered:
-        return _EMBEDDED
-    return _CHAMPION
 
 
 def _why(found: dict[str, Any]) -> str:

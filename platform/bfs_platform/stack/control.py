@@ -4,7 +4,6 @@ import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from bfs_model.errors import BadInput
@@ -123,7 +122,7 @@ def _rows(stack: Stack) -> Iterator[Row]:
     for part in _parts(stack):
         state = part.state(stack)
         if isinstance(part, Application):
-            version = f"{metadata.version('bfs')} with {part.model(stack)}" if state == UP else ""
+            version = f"{part.version(stack)} with {part.model(stack)}".strip() if state == UP else ""
             log = stack.ray_folder / "session_latest" / "logs" / "serve"
             yield Row(part.name, state, None, version, f"{stack.url('service')}/studio", str(log), None)
         else:

@@ -23,7 +23,8 @@ _KILLED_WITHIN_S = 10.0
 
 @dataclass(frozen=True)
 class Started:
-    """A process as it is recorded: ids are used again by the system, so an id means nothing without the time of creation."""
+    """A process as it is recorded: ids are used again by the system, so an id means nothing without the time of creation, in seconds
+    since the machine was started: a clock that is set does not move it."""
 
     pid: int
     created_s: float
@@ -33,7 +34,7 @@ class Started:
         """Whether this very process is there."""
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(self.pid)
-            return abs(process.create_time() - self.created_s) < 0.05 and process.status() != psutil.STATUS_ZOMBIE
+            return abs(_created_s(self.pid) - self.created_s) < 0.05 and process.status() != psutil.STATUS_ZOMBIE
         return False
 
 
@@ -52,7 +53,7 @@ def start(command: Sequence[str], environment: Mapping[str, str], mark: str, log
             start_new_session=True,
             **ids,
         )
-    return Started(process.pid, psutil.Process(process.pid).create_time())
+    return Started(process.pid, _created_s(process.pid))
 
 
 def marked(mark: str) -> list[psutil.Process]:
@@ -99,6 +100,15 @@ def program(name: str, *folders: str) -> str | None:
     found = shutil.which(name)
     others = [path for folder in folders for path in sorted(Path("/").glob(f"{folder.strip('/')}/{name}"))]
     return found or (str(others[-1]) if others else None)
+
+
+def _created_s(pid: int) -> float:
+    """When a process was started, in seconds since the machine was. Raises `psutil.NoSuchProcess`."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        raise psutil.NoSuchProcess(pid) from None
+    return int(fields[19]) / os.sysconf("SC_CLK_TCK")  # starttime of proc(5), counted from behind the name
 
 
 def _send(process: psutil.Process, number: int) -> None:

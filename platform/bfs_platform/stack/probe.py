@@ -12,7 +12,11 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Unanswered(Exception):
-    """Why there is no answer, in one line."""
+    """Why there is no answer that was wished for, in one line. `status`: of the answer that there was, 0 for none."""
+
+    def __init__(self, reason: str, status: int = 0) -> None:
+        super().__init__(reason)
+        self.status = status
 
 
 def ask(url: str, token: str = "", method: str = "GET", body: Any = None, within_s: float = _PATIENCE_S) -> bytes:
@@ -26,7 +30,7 @@ def ask(url: str, token: str = "", method: str = "GET", body: Any = None, within
     except urllib.error.HTTPError as error:
         with error:
             said = error.read(2000).decode("utf-8", "replace").strip().splitlines()
-        raise Unanswered(f"{url} answers {error.code}" + (f": {said[-1][:300]}" if said else "")) from None
+        raise Unanswered(f"{url} answers {error.code}" + (f": {said[-1][:300]}" if said else ""), error.code) from None
     except (urllib.error.URLError, OSError) as error:
         raise Unanswered(f"{url} does not answer ({getattr(error, 'reason', error)})") from None
 

@@ -59,7 +59,7 @@ def postgres(stack: Stack, shared: Mapping[str, str]) -> Program:
         passwords = stack.folder / "pgpass"
         passwords.write_text(f"127.0.0.1:{port}:*:{_USER}:{stack.secrets['postgres']}\n", encoding="utf-8")
         passwords.chmod(0o600)
-        if not (data / "PG_VERSION").exists():
+        if not (data / "global" / "pg_control").exists():
             _create(binaries, data, stack, user)
 
     def problem() -> str | None:
@@ -133,6 +133,7 @@ def _version(server: str) -> str:
 
 def _create(binaries: Path, data: Path, stack: Stack, user: str) -> None:
     """Make the files of a database server. It refuses to run as root: then they are nobody's, who must be able to come here."""
+    final, data = data, data.with_suffix(".partial")
     shutil.rmtree(data, ignore_errors=True)  # of a start that was interrupted
     data.mkdir(mode=0o700)
     as_user: dict[str, object] = {}
@@ -147,6 +148,8 @@ def _create(binaries: Path, data: Path, stack: Stack, user: str) -> None:
     command = [binaries / "initdb", "-D", data, "-U", _USER, "--auth=scram-sha-256", "--pwfile=/dev/stdin", "--encoding=UTF8", "--locale=C"]
     password = stack.secrets["postgres"]
     subprocess.run(command, input=password, text=True, check=True, capture_output=True, cwd="/", **as_user)  # type: ignore[call-overload]
+    shutil.rmtree(final, ignore_errors=True)
+    data.rename(final)
 
 
 def _create_database(stack: Stack, port: int, name: str) -> None:

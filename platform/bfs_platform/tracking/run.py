@@ -112,12 +112,17 @@ class Run:
         self._submit({"op": "text", "text": text, "path": path})
 
     def finish(self, status: Status = "FINISHED", *, within_s: float = 15.0) -> bool:
-        """Close the run and deliver what is left, also by processes of it that have ended on this machine.
+        """Close the run and deliver what is left, also by processes that have ended on this machine: of this run, then of others.
 
-        Returns: False when some of it is still in a journal after `within_s`.
+        Returns: False when some of this run is still in a journal after `within_s`; a later run on this machine delivers it.
         """
+        from bfs_platform.tracking.left_behind import deliver_left_behind
+
         self._submit({"op": "finish", "status": status, "time_ms": _now_ms()})
-        return self.flush(within_s) == 0 and all(run.flush(within_s) == 0 for run in self._left_behind())
+        is_delivered = self.flush(within_s) == 0 and all(run.flush(within_s) == 0 for run in self._left_behind())
+        if is_delivered:
+            deliver_left_behind(self.uri, within_s)
+        return is_delivered
 
     def flush(self, within_s: float = 15.0) -> int:
         """Deliver the journal, trying again until `within_s` seconds are over. Returns the number of events left."""
@@ -149,7 +154,7 @@ class Run:
                 if not self._journal and self._try(made, refuse):
                     self._journal.forget(made)
                 else:
-                    self._journal.append(self._self_contained(made))
+                    self._journal.append(self._self_contained(made) | {"uri": self.uri})
                     self._drain()
             except OSError as error:  # a full disk must not stop training either
                 log.warning("Lost an event of run %s: %s", self.run_id, error)

@@ -5,6 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from bfs_model.errors import BadInput
 from bfs_platform.capacity.plan import changes, draw_seconds, make_plan
 from bfs_platform.cli.main import app
 from bfs_platform.train.plan.machines import machine
@@ -37,6 +38,12 @@ def test_a_time_that_no_number_reaches_is_refused() -> None:
     done = CliRunner().invoke(app, [*RATE[:4], "500ms"])
     assert done.exit_code == 2 and "is less than the" in done.stderr and done.stderr.count("\n") == 1
     assert CliRunner().invoke(app, [*RATE[:4], "soon"]).exit_code == 2
+
+
+def test_a_rate_beyond_all_plans_is_told_as_such() -> None:
+    """It is not the drawing that is too slow."""
+    with pytest.raises(BadInput, match=r"requests-per-second=1e\+06 needs more than the [0-9,]+ samplers"):
+        make_plan(1e6, 60.0, 5.0, 3.0, 0.1)
 
 
 def test_a_small_service_needs_nothing_special() -> None:

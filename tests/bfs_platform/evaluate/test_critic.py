@@ -70,6 +70,17 @@ def _evaluation(folder: Path, seed: int, count: int, model: str = "m", truth: bo
     return folder
 
 
+def test_scenes_that_lack_a_picture_are_left_out(tmp_path: Path) -> None:
+    """Where the model failed nothing was kept of it, the background neither; below two scenes there is nothing to learn from."""
+    folder = _evaluation(tmp_path / "some", 1, 4)
+    for name in ("input", "0-model/composite"):
+        (folder / "pictures" / "00001" / f"{name}.png").unlink()
+    (pairs,) = read_pairs(folder, CriticSpec(side=32)).values()
+    assert len(pairs.real) == 3
+    with pytest.raises(BadInput, match="fewer than two scenes"):
+        read_pairs(_evaluation(tmp_path / "one", 2, 1), CriticSpec(side=32))
+
+
 def test_the_job_judges_on_other_scenes(tmp_path: Path) -> None:
     """Figures of every system but the truth, in a committed folder; the same scenes, or another model, are refused."""
     train, held_out = _evaluation(tmp_path / "train", 1, 24), _evaluation(tmp_path / "held_out", 2, 20)

@@ -177,3 +177,12 @@ def test_the_short_side_is_scaled(make_source) -> None:
     assert tuple(large.box) == tuple(2 * v for v in plain.box)
     assert large.object_mask.sum() == 4 * plain.object_mask.sum() and large.object_mask[16:32, 12:28].all()
     assert large.seed(0) == plain.seed(0)
+
+
+def test_a_box_that_is_none_is_the_fault_of_its_record(make_source) -> None:
+    """The list stands, on its way to a worker as well; the record is told to be at fault, by the name of what is wrong."""
+    for number, box in enumerate(([10.5, 2, 3, 4], [0, 0, 0, 0], "here", [])):
+        root = make_source(1, folder=f"s{number}", meta={"box": box})
+        (entry,) = list_entries(root)
+        with pytest.raises(BadInput, match="box"):
+            read_sample(Entry.from_json(entry.to_json()), root, 10**6)

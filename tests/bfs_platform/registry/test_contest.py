@@ -70,6 +70,12 @@ def test_the_direction_is_the_metrics_own() -> None:
         contest_gate(SPEC, results(SCENES, 0.2 * SCENES), CHAMPION)
 
 
+def test_a_figure_of_the_whole_set_is_left_to_its_own_gate() -> None:
+    """There is none of a record."""
+    spec = PromotionSpec(may_lose={"kid": 0.1, "region_mae": 0.01}, resamples=500)
+    assert "kid is a figure of the whole set" in contest_gate(spec, results(SCENES, 0.1 * SCENES), CHAMPION)
+
+
 def test_pairs_are_of_one_record() -> None:
     """In whatever order they come; figures that one of both lacks are left out, and too few are too few."""
     candidate = results(SCENES, 0.1 * SCENES)

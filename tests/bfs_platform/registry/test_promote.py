@@ -158,6 +158,14 @@ def test_nonsense_gates_are_refused(values) -> None:
         PromotionSpec.model_validate(values)
 
 
+def test_rollback_goes_back_past_a_version_that_was_champion_twice(store_uri, make_model, passing_smoke) -> None:
+    """To what was champion before it the last time."""
+    one, two, three = (promote(str(make_model(float(i), f"m{i}")), smoke=passing_smoke)["version"] for i in range(3))
+    promote(f"models:/bfs/{two}", smoke=passing_smoke)
+    promote(str(make_model(9.0, "m9")), smoke=passing_smoke)
+    assert [rollback()["version"] for _ in range(4)] == [two, three, two, one]
+
+
 def test_rollback_goes_back_step_by_step(store_uri, make_model, passing_smoke) -> None:
     """Three champions, two steps back, forward again: each step undoes one promotion, and history keeps them all."""
     one, two, three = (promote(str(make_model(float(i), f"m{i}")), smoke=passing_smoke)["version"] for i in range(3))

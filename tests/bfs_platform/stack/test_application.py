@@ -3,10 +3,14 @@
 import copy
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
+from bfs_platform.jobs import Failure
+from bfs_platform.stack import application
 from bfs_platform.stack.application import Application, holds
+from bfs_platform.stack.probe import Unanswered
 from bfs_platform.stack.program import UP
 from bfs_platform.stack.state import Settings, Stack
 
@@ -51,3 +55,24 @@ def test_it_is_well_when_all_of_its_settings_are_these(
 def test_nothing_is_not_something() -> None:
     """An application that was deployed by other means has no configuration."""
     assert not holds(None, WANTED)
+
+
+@pytest.mark.parametrize(
+    ("status", "deployed", "wanted"), [(404, "tiny", "tiny"), (400, None, "tiny"), (404, "models:/bfs@champion", "models:/bfs@champion")]
+)
+def test_nothing_steps_down_from_a_champion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, deployed: str | None, wanted: str
+) -> None:
+    """The embedded model is for where nothing was promoted: not for a registry that was emptied under a service."""
+    found = None if deployed is None else {"deployed_app_config": {"args": {"model": deployed}}}
+    monkeypatch.setattr(application, "ask", Mock(side_effect=Unanswered("no", status)))
+    monkeypatch.setattr(Application, "_deployed", lambda self, stack: found)
+    assert Application({})._served_by_default(Stack.new(tmp_path, Settings())) == wanted
+
+
+def test_a_registry_that_does_not_say_is_no_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is slow, or in trouble: the service stays as it is, and that is told."""
+    for status in (0, 500):
+        monkeypatch.setattr(application, "ask", Mock(side_effect=Unanswered("no answer", status)))
+        with pytest.raises(Failure, match="what there is to serve cannot be told"):
+            Application({})._served_by_default(Stack.new(tmp_path, Settings()))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from PIL import Image
 
@@ -186,6 +187,28 @@ def test_the_end_of_a_run_brings_what_its_workers_could_not_deliver(store_uri, t
     assert driver.finish() and not driver.run_id.startswith(PENDING)
     assert history(store_uri, driver.run_id, "loss") == [(1, 0.5)]
     assert not buffer.exists() and alive.exists(), "a process that lives delivers by itself"
+
+
+def test_the_next_run_brings_what_an_ended_one_could_not_deliver(store_uri, tmp_path, switch, monkeypatch) -> None:
+    """A whole run that ended in an outage, also what its worker had; what is meant for another server, or of a living process, stays."""
+    monkeypatch.setenv("BFS_HOME", str(tmp_path / "home"))
+    folder = tmp_path / "home" / "tracking"
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    switch.on = False
+    lost = Run.start("e", "lost", uri=store_uri, buffer_path=folder / "first.jsonl")
+    lost.metrics({"loss": 0.5}, step=1)
+    assert not lost.finish(within_s=0.0)
+    (folder / "first.jsonl").rename(folder / f"{lost.run_id}-{ended.pid}.jsonl")
+    other = Run.start("e", "elsewhere", uri="http://127.0.0.1:9", buffer_path=folder / "second.jsonl")
+    (folder / "second.jsonl").rename(elsewhere := folder / f"{other.run_id}-{ended.pid}.jsonl")
+    switch.on = True
+    assert Run.start("e", "next", uri=store_uri).finish()
+    client = MlflowClient(store_uri)
+    runs = client.search_runs([client.get_experiment_by_name("e").experiment_id])
+    found = {run.info.run_name: run for run in runs}
+    assert found["lost"].info.status == "FINISHED" and found["lost"].data.metrics == {"loss": 0.5}
+    assert [path.name for path in folder.glob("*.jsonl")] == [elsewhere.name]
 
 
 def test_delivering_twice_changes_nothing(store_uri, tmp_path) -> None:

@@ -19,6 +19,8 @@ OBJECT_THRESHOLD = 0.5
 class Recogniser(Protocol):
     """Names what stands in a box of a picture."""
 
+    def knows(self, shape: str, colour: str) -> tuple[bool, bool]: ...
+
     def recognise(self, picture: np.ndarray, box: Box) -> tuple[str, str]:
         """Shape and colour in `box` of `picture` (uint8 [H, W, 3])."""
         ...
@@ -62,7 +64,9 @@ def measure(drawn: Drawn, sample: Sample, effect_threshold: float, recogniser: R
     words = words_of(sample.caption) if recogniser is not None else None
     if recogniser is not None and words is not None:
         shape, colour = recogniser.recognise(picture, sample.box)
-        figures |= {"shape_recognised": float(shape == words[0]), "colour_recognised": float(colour == words[1])}
+        known = recogniser.knows(*words)  # what it has no word for it cannot be asked
+        figures["shape_recognised"] = float(shape == words[0]) if known[0] else None
+        figures["colour_recognised"] = float(colour == words[1]) if known[1] else None
     return figures | {name: metric.of(drawn, sample) for name, metric in installed().items() if metric.of is not None}
 
 

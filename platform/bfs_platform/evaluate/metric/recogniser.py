@@ -46,6 +46,10 @@ class Recogniser(ModelMixin, ConfigMixin):
         features = self.body(crops)
         return self.shape_head(features), self.colour_head(features)
 
+    def knows(self, shape: str, colour: str) -> tuple[bool, bool]:
+        """Whether it has been shown such a shape, and such a colour."""
+        return shape in self.config.shapes, colour in self.config.colours
+
     @torch.no_grad()
     def recognise(self, picture: np.ndarray, box: Box) -> tuple[str, str]:
         """Shape and colour of what stands in `box` of `picture` (uint8 [H, W, 3])."""

@@ -12,6 +12,7 @@ from bfs_platform.evaluate.learned.paper import COLUMNS, PAPER, SOURCE
 from bfs_platform.evaluate.metric.catalogue import EDITING, known
 from bfs_platform.evaluate.report.results import read_results
 
+_PROTOCOL = ("task", "seed", "short_side", "effect_threshold")
 EXACT = ("region_mae", "region_psnr", "region_ssim", "alpha_iou", "effect_recall", "effect_precision", "background_changed")
 
 
@@ -20,13 +21,18 @@ def tables(folders: Sequence[Path], study: Mapping[str, Any] | None = None) -> d
 
     Returns: `paper` and `exact` and `editing`, each `{"columns": …, "rows": {system: [figure or None, …]}}` and without rows where
     nothing of it was measured; `study`, system → question → mean. Raises: `BadInput` or `IntegrityError` for a folder that is no
-    evaluation, or one of other records.
+    evaluation, or one of other records or of another way of measuring; `BadInput` for a `study` that is none.
     """
     found = [read_results(folder) for folder in folders]
     for folder, results in zip(folders, found, strict=True):
         if results["list"]["hash"] != found[0]["list"]["hash"]:
             rule = f"evaluates other records than {folders[0]}"
             raise BadInput("evaluation", folder, rule, "evaluate all models with the same --input, or with --list of the first")
+        for key in _PROTOCOL:
+            ours, firsts = (one["recipe"]["spec"].get(key) for one in (results, found[0]))
+            if ours != firsts:
+                rule = f"was measured with {key}={ours}, {folders[0]} with {firsts}"
+                raise BadInput("evaluation", folder, rule, "evaluate all models in the same way")
     systems = _systems(found)
     return {
         "list_hash": found[0]["list"]["hash"],
@@ -34,7 +40,7 @@ def tables(folders: Sequence[Path], study: Mapping[str, Any] | None = None) -> d
         "paper": _of(systems, COLUMNS),
         "exact": _of(systems, EXACT),
         "editing": _of(systems, EDITING),
-        "study": {system: {q: v["mean"] for q, v in row.items()} for system, row in (study or {}).get("systems", {}).items()},
+        "study": _studied(study),
     }
 
 
@@ -54,19 +60,36 @@ def markdown(found: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
+def _studied(study: Mapping[str, Any] | None) -> dict[str, dict[str, float]]:
+    """System → question → mean of what `bfs study analyse` wrote."""
+    if study is None:
+        return {}
+    try:
+        return {system: {q: float(v["mean"]) for q, v in row.items()} for system, row in study["systems"].items()}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        remedy = "give what `bfs study analyse` wrote"
+        raise BadInput("study", "<JSON>", "holds no means by system and question", remedy) from None
+
+
 def _systems(found: Sequence[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
     """Means of every system by name. Models of one name are told apart by their content hash."""
     systems: dict[str, dict[str, float | None]] = {}
     uris = [results["model"]["uri"] for results in found]
+    steps = {results["recipe"]["spec"].get("steps") for results in found}
     for results in found:
         for system, summary in results["systems"].items():
             name = system
             if system == "model":
                 uri = str(results["model"]["uri"])
                 name = uri if uris.count(uri) == 1 else f"{uri}@{results['model']['content_hash'][:8]}"
+                name += "" if len(steps) == 1 else f", {results['recipe']['spec'].get('steps') or 'default'} steps"
             distance = results.get("learned", {}).get("kid", {}).get(system)
             means = {metric: figures["mean"] for metric, figures in summary.items()}
-            systems.setdefault(name, means | ({} if distance is None else {"kid": distance["mean"]}))
+            row = means | ({} if distance is None else {"kid": distance["mean"]})
+            if system == "model" and name in systems and systems[name] != row:
+                rule = "is there twice with other figures, and nothing that tables show tells the two apart"
+                raise BadInput("evaluation", name, rule, "give one of them")
+            systems.setdefault(name, row)
     return systems
 
 

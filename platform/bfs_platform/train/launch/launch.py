@@ -12,6 +12,7 @@ from bfs_model import integrity
 from bfs_model.errors import BadInput
 from bfs_model.weight import bundle
 from bfs_platform.config import dump
+from bfs_platform.console.screen import say
 from bfs_platform.data.shard.fetch import manifest_at
 from bfs_platform.jobs import connect_ray
 from bfs_platform.tracking.uri import bfs_home
@@ -86,7 +87,8 @@ def fit(
         raise
     run.artifact(manifest, "result")
     run.tags({"content_hash": integrity.read_manifest(manifest.parent)["content_hash"]})
-    run.finish("FINISHED")
+    if not run.finish("FINISHED"):
+        say(f"MLflow at {run.uri} is away: what it lacks waits in {bfs_home() / 'tracking'} for the next run on this machine.")
     _write_spec(spec, output)
     return manifest
 

@@ -1,5 +1,6 @@
 """The classifier of shapes and colours: what it is shown, what it is asked, and how it enters the figures."""
 
+import dataclasses
 import io
 
 import numpy as np
@@ -70,6 +71,9 @@ class _Sees:
     def __init__(self, shape: str, colour: str) -> None:
         self.answer, self.shown = (shape, colour), []
 
+    def knows(self, shape: str, colour: str) -> tuple[bool, bool]:
+        return shape != "heart", True
+
     def recognise(self, picture: np.ndarray, box: Box) -> tuple[str, str]:
         self.shown.append(picture)
         return self.answer
@@ -83,6 +87,9 @@ def test_recognition_enters_the_figures(make_source) -> None:
     figures = measure(Truth().predict(sample, 0, None), sample, 0.05, recogniser)
     assert (figures["shape_recognised"], figures["colour_recognised"]) == (1, 0)
     assert np.abs(recogniser.shown[0].astype(int) - sample.truth).max() <= 1
+    strange = dataclasses.replace(sample, caption="a small red matte heart")
+    figures = measure(Truth().predict(strange, 0, None), strange, 0.05, recogniser)
+    assert (figures["shape_recognised"], figures["colour_recognised"]) == (None, 0), "it has no word for this shape"
     other = read_sample(list_entries(make_source(1, folder="other"))[0], root.parent / "other", 10**6)
     assert measure(Truth().predict(other, 0, None), other, 0.05, recogniser)["shape_recognised"] is None
 

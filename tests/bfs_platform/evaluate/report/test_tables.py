@@ -14,7 +14,9 @@ from bfs_platform.evaluate.report.results import KIND, METRICS_FILE
 from bfs_platform.evaluate.report.tables import markdown, tables
 
 
-def written(folder: Path, uri: str, figures: dict[str, float], list_hash: str = "1" * 64, **kid: float) -> Path:
+def written(
+    folder: Path, uri: str, figures: dict[str, float], list_hash: str = "1" * 64, spec: dict[str, Any] | None = None, **kid: float
+) -> Path:
     """An evaluation of one model and the baseline `truth`."""
 
     def summary(values: dict[str, float]) -> dict[str, Any]:
@@ -24,6 +26,7 @@ def written(folder: Path, uri: str, figures: dict[str, float], list_hash: str = 
     learned = {"kid": {name: {"mean": value} for name, value in kid.items()}}
     model = {"uri": uri, "content_hash": uri[-1] * 64}
     results = {"model": model, "list": {"hash": list_hash}, "num_samples": 5, "systems": systems, "learned": learned}
+    results["recipe"] = {"spec": spec or {}}
     folder.mkdir()
     (folder / METRICS_FILE).write_text(json.dumps(results))
     integrity.write_manifest(folder, KIND, {"model": model})
@@ -52,6 +55,22 @@ def test_two_of_one_name_are_told_apart_and_other_records_refused(tmp_path: Path
         tables([one, other])
 
 
+def test_ways_of_measuring_are_told_apart(tmp_path: Path) -> None:
+    """One model at other steps is another row; other tasks stand in no table, nor do two that nothing tells apart."""
+    ways: dict[str, dict[str, Any]] = {"few": {"steps": 8}, "many": {"steps": 28}, "out": {"steps": 8, "task": "extraction"}}
+    few, many, out = (
+        written(tmp_path / name, "tiny", {"region_mae": 0.1 + number / 10}, spec={"task": "insertion"} | way)
+        for number, (name, way) in enumerate(ways.items())
+    )
+    rows = tables([few, many])["exact"]["rows"]
+    assert {name: row[0] for name, row in rows.items()} == {"tiny@yyyyyyyy, 8 steps": 0.1, "truth": 0.001, "tiny@yyyyyyyy, 28 steps": 0.2}
+    with pytest.raises(BadInput, match="was measured with task=extraction, .*few with insertion"):
+        tables([few, out])
+    again = written(tmp_path / "again", "tiny", {"region_mae": 0.5}, spec={"task": "insertion", "steps": 8})
+    with pytest.raises(BadInput, match="is there twice with other figures"):
+        tables([few, again])
+
+
 def test_the_command_writes_them(tmp_path: Path) -> None:
     """`bfs tables` with a study: table 2 has a row per question; a study that is none is one line."""
     one = written(tmp_path / "one", "models:/bfs/1", {"region_mae": 0.1})
@@ -61,6 +80,7 @@ def test_the_command_writes_them(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["study"] == {"model": {"placement": 4.25, "average": 4.0}}
     assert "| placement | 4.25 |" in (tmp_path / "tables.md").read_text()
-    study.write_text("no")
-    refused = CliRunner().invoke(app, ["tables", str(one), "--study", str(study)])
-    assert refused.exit_code == 2 and len(refused.stderr.strip().splitlines()) == 1
+    for wrong in ("no", '{"systems": ["a", "b"]}', '{"systems": {"a": "model"}}', "[]"):
+        study.write_text(wrong)
+        refused = CliRunner().invoke(app, ["tables", str(one), "--study", str(study)])
+        assert refused.exit_code == 2 and len(refused.stderr.strip().splitlines()) == 1, wrong
