@@ -291,9 +291,9 @@ class BFSPipeline(StepCaching, FewSteps, DiffusionPipeline):
         `refit`: wherever the layer shows anything, make it explain the picture exactly; see `bfs_model.sampling.refit`.
         """
         weight, exact = settings.pop("joint_guidance", 0.0), settings.pop("refit", False)
-        if exact and not settings.get("return_dict", True):
-            raise BadInput("refit", "true", "needs the named output", "leave out return_dict=False")
         if exact:  # both are needed again afterwards, and streams can be read once
+            if not settings.get("return_dict", True):
+                raise BadInput("refit", "true", "needs the named output", "leave out return_dict=False")
             composite, background = canvas.all_pixels(composite, "composite"), canvas.all_pixels(background, "background")
         with joint_guidance(self, weight):
             out = cast(BFSOutput, self(background, box, prompt, composite=composite, **settings))
@@ -308,8 +308,6 @@ class BFSPipeline(StepCaching, FewSteps, DiffusionPipeline):
         window = Window.around(Box.of(box), width, height, size=self.config.window_size)
         return canvas.preview(window, self._decode(clean[:1])[0], side)
 
-    # Steps of a call
-
     def _latent_shape(self) -> tuple[int, int, int]:
         side = self.config.window_size // encoding.spatial_factor(self.vae)
         return self.vae.config.latent_channels, side, side
@@ -317,8 +315,7 @@ class BFSPipeline(StepCaching, FewSteps, DiffusionPipeline):
     def _start(self, windows: list[Window], generators: list[torch.Generator], given: Tensor | None) -> Tensor:
         shape = self._latent_shape()
         if given is None:
-            drawn = [torch.randn(shape, generator=g, device=g.device, dtype=torch.float32) for g in generators]
-            given = torch.stack([noise.to(self._execution_device) for noise in drawn])
+            given = torch.stack([torch.randn(shape, generator=g, device=g.device).to(self._execution_device) for g in generators])
         elif given.shape != (len(windows), *shape):
             raise BadInput("latents", tuple(given.shape), "has the wrong shape", f"give {(len(windows), *shape)}")
         return latents.pack(given.to(self._execution_device, torch.float32))

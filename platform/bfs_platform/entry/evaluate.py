@@ -13,6 +13,7 @@ from bfs_platform.evaluate.run.run import evaluate
 from bfs_platform.evaluate.samples import list_entries, select
 from bfs_platform.evaluate.spec import EvaluationSpec
 from bfs_platform.jobs import JobParser, connect_ray
+from bfs_platform.tracking.left_behind import finish
 from bfs_platform.tracking.uri import bfs_home
 
 _SAID = ("region_mae", "region_psnr", "alpha_iou", "effect_recall", "alpha_error_object", "alpha_error_effect")
@@ -75,7 +76,7 @@ def track(output: Path, root: Path, results: dict[str, Any], spec: EvaluationSpe
     run.tags({"evaluation.report": _REPORT})
     if not run_id:  # a training run has a description of its own
         run.tags({"mlflow.note.content": f"The report with pictures is the artifact `{_REPORT}`."})
-    delivered = run.flush() == 0 if run_id else run.finish()
+    delivered = run.flush() == 0 if run_id else finish(run)
     rest = "." if delivered else f"; the rest waits in {bfs_home() / 'tracking'} for the next run on this machine."
     say(f"Logged to MLflow run {run.run_id} at {run.uri}{rest}")
     if is_reference(model["uri"]):

@@ -14,6 +14,14 @@ from bfs_platform.tracking.uri import bfs_home
 FOLDER = "tracking"
 
 
+def finish(run: Run) -> bool:
+    """Close a run that went well, and deliver what is left of it and of others before. Returns whether nothing is left of it."""
+    if not run.finish("FINISHED"):
+        return False
+    deliver_left_behind(run.uri)
+    return True
+
+
 def deliver_left_behind(uri: str, within_s: float = 15.0) -> int:
     """Deliver to the server at `uri` what is meant for it. One process at a time does this. Returns the number of events left."""
     folder, deadline = bfs_home() / FOLDER, time.monotonic() + within_s

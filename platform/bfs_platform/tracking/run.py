@@ -112,17 +112,12 @@ class Run:
         self._submit({"op": "text", "text": text, "path": path})
 
     def finish(self, status: Status = "FINISHED", *, within_s: float = 15.0) -> bool:
-        """Close the run and deliver what is left, also by processes that have ended on this machine: of this run, then of others.
+        """Close the run and deliver what is left, also by processes of it that have ended on this machine.
 
-        Returns: False when some of this run is still in a journal after `within_s`; a later run on this machine delivers it.
+        Returns: False when some of it is still in a journal after `within_s`. See `tracking.left_behind`.
         """
-        from bfs_platform.tracking.left_behind import deliver_left_behind
-
         self._submit({"op": "finish", "status": status, "time_ms": _now_ms()})
-        is_delivered = self.flush(within_s) == 0 and all(run.flush(within_s) == 0 for run in self._left_behind())
-        if is_delivered:
-            deliver_left_behind(self.uri, within_s)
-        return is_delivered
+        return self.flush(within_s) == 0 and all(run.flush(within_s) == 0 for run in self._left_behind())
 
     def flush(self, within_s: float = 15.0) -> int:
         """Deliver the journal, trying again until `within_s` seconds are over. Returns the number of events left."""

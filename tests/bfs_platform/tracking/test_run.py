@@ -16,6 +16,7 @@ from bfs_model.errors import BadInput
 from bfs_platform.tracking import run as run_module
 from bfs_platform.tracking.delivery import PENDING, flat, is_outage
 from bfs_platform.tracking.journal import Journal
+from bfs_platform.tracking.left_behind import finish
 from bfs_platform.tracking.run import Run
 from bfs_platform.tracking.uri import connect
 
@@ -203,7 +204,7 @@ def test_the_next_run_brings_what_an_ended_one_could_not_deliver(store_uri, tmp_
     other = Run.start("e", "elsewhere", uri="http://127.0.0.1:9", buffer_path=folder / "second.jsonl")
     (folder / "second.jsonl").rename(elsewhere := folder / f"{other.run_id}-{ended.pid}.jsonl")
     switch.on = True
-    assert Run.start("e", "next", uri=store_uri).finish()
+    assert finish(Run.start("e", "next", uri=store_uri))
     client = MlflowClient(store_uri)
     runs = client.search_runs([client.get_experiment_by_name("e").experiment_id])
     found = {run.info.run_name: run for run in runs}

@@ -15,6 +15,7 @@ from bfs_platform.config import dump
 from bfs_platform.console.screen import say
 from bfs_platform.data.shard.fetch import manifest_at
 from bfs_platform.jobs import connect_ray
+from bfs_platform.tracking.left_behind import finish
 from bfs_platform.tracking.uri import bfs_home
 from bfs_platform.train.launch.following import following
 from bfs_platform.train.launch.worker import run_ranked, run_worker
@@ -87,7 +88,7 @@ def fit(
         raise
     run.artifact(manifest, "result")
     run.tags({"content_hash": integrity.read_manifest(manifest.parent)["content_hash"]})
-    if not run.finish("FINISHED"):
+    if not finish(run):
         say(f"MLflow at {run.uri} is away: what it lacks waits in {bfs_home() / 'tracking'} for the next run on this machine.")
     _write_spec(spec, output)
     return manifest
