@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from bfs_model.errors import BadInput
+from bfs_platform.jobs import Failure
 from bfs_platform.processes import ROOT
 from bfs_platform.stack import marked
 from bfs_platform.stack.probe import problem_of
@@ -145,9 +146,20 @@ def _create(binaries: Path, data: Path, stack: Stack, user: str) -> None:
         if shut:
             rule = f"lies below {shut[0]}, which the user {pwd.getpwnam(user).pw_name} cannot enter; PostgreSQL does not run as root"
             raise BadInput("state", stack.folder, rule, "choose another --state")
-    command = [binaries / "initdb", "-D", data, "-U", _USER, "--auth=scram-sha-256", "--pwfile=/dev/stdin", "--encoding=UTF8", "--locale=C"]
-    password = stack.secrets["postgres"]
-    subprocess.run(command, input=password, text=True, check=True, capture_output=True, cwd="/", **as_user)  # type: ignore[call-overload]
+    password = stack.folder / "pgpass.new"  # another user may not read a pipe of ours
+    password.unlink(missing_ok=True)
+    with os.fdopen(os.open(password, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(stack.secrets["postgres"])
+    try:
+        if user:
+            shutil.chown(password, user, "nogroup")
+        whose = ["-U", _USER, "--auth=scram-sha-256", f"--pwfile={password}"]
+        command = [binaries / "initdb", "-D", data, *whose, "--encoding=UTF8", "--locale=C"]
+        done = subprocess.run(command, text=True, capture_output=True, cwd="/", check=False, **as_user)  # type: ignore[call-overload]
+    finally:
+        password.unlink(missing_ok=True)
+    if done.returncode != 0:
+        raise Failure(f"PostgreSQL's files cannot be made: {' '.join(done.stderr.split()[-40:])}")
     shutil.rmtree(final, ignore_errors=True)
     data.rename(final)
 

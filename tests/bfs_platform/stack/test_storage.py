@@ -42,7 +42,6 @@ def _store(stack: Stack, secret: str) -> pyarrow.fs.S3FileSystem:
     return pyarrow.fs.S3FileSystem(access_key="bfs", secret_key=secret, **options)
 
 
-@pytest.mark.soak
 def test_what_was_stored_is_there_after_a_restart(stack: Stack) -> None:
     """A run lies in PostgreSQL and its file in the object store, which takes no other key; both outlive their servers."""
     for program in _programs(stack):
