@@ -5,6 +5,7 @@ set -euo pipefail
 
 home=${CRISP:-crisp}
 scenes=${SCENES:-8000}
+seed=${SEED:-7} # of the scenes to learn from
 held_out=${HELD_OUT:-200} # the frozen list is of 200
 bin=${BIN:-.venv/bin}
 # Where a processor multiplies bfloat16 no faster than float32, NUMBERS="--set autocast=false" is faster.
@@ -12,7 +13,7 @@ read -ra numbers <<<"${NUMBERS:-}"
 begun=${BEGUN:-infra/crisp/begun} # a bundle that holds what was trained so far
 
 finished() { [ -f "$home/$1/manifest.json" ] || [ -f "$home/$1/bundle/manifest.json" ] || [ -f "$home/$1/model/manifest.json" ]; }
-render() { finished "$1" || "$bin/python" jobs/render_tabletop.py --world 2 --resolution 128 --samples 16 --seed 7 --output "$home/$1" "${@:2}"; }
+render() { finished "$1" || "$bin/python" jobs/render_tabletop.py --world 2 --resolution 128 --samples 16 --output "$home/$1" "${@:2}"; }
 build() { finished "$1" || "$bin/python" "jobs/build_stage$2.py" --source rorem --input "$home/$3" --output "$home/$1" "${@:4}"; }
 vae() { if finished vae; then echo "$home/vae/bundle"; else echo "$begun"; fi; }
 rgba() { if finished rgba; then echo "$home/rgba/bundle"; else echo "$begun"; fi; }
@@ -21,8 +22,8 @@ train() { finished "$1" || "$bin/python" "jobs/$2.py" --output "$home/$1" "${num
 step() {
     case $1 in
     scenes)
-        render scenes --scenes "$scenes"
-        render validation --scenes $((scenes < 120 ? scenes : 120)) --split validation
+        render scenes --seed "$seed" --scenes "$scenes"
+        render validation --scenes $((scenes < 120 ? scenes : 120)) --split validation --seed 7
         ;;
     pixels) build pixels 2 scenes --recipe crisp_pixels ;;
     vae) [ -d "$begun" ] || train vae pretrain_backbone --recipe crisp_rgb_vae --base fresh --dataset "$home/pixels" ;;
