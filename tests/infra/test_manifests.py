@@ -134,7 +134,7 @@ def _mlflow(documents: list[Document]) -> Document:
 
 
 def _job(documents: list[Document]) -> Document:
-    return of_kind(documents, "RayJob")[0]
+    return next(job for job in of_kind(documents, "RayJob") if job["metadata"]["name"] == "build-stage1")
 
 
 def _put(at: Callable[[list[Document]], Any], key: Any, value: Any) -> Callable[[list[Document]], None]:
