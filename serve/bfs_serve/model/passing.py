@@ -6,7 +6,7 @@ import time
 from bfs_platform.registry.store import Unreachable
 
 _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE, errno.ENETUNREACH, errno.EHOSTUNREACH}
-_FIRST_S, _LONGEST_S = 10.0, 300.0
+_FIRST_S, _LONGEST_S = 10.0, 40.0  # a promotion or a rollback is to arrive within a minute, also after a registry was away
 
 
 def passes(error: Exception) -> bool:
@@ -17,7 +17,7 @@ def passes(error: Exception) -> bool:
 
 
 class Pauses:
-    """How long to leave alone what failed: ten seconds, then twice as long each time, five minutes at most."""
+    """How long to leave alone what failed: ten seconds, then twice as long each time, forty at most."""
 
     def __init__(self) -> None:
         self._until: dict[str, tuple[float, float]] = {}  # when it may be tried again, and how long that pause is
