@@ -172,6 +172,7 @@ def test_a_model_that_is_loaded_for_ever_loses_its_job(play: Callable[..., None]
         monkeypatch.setattr(shop.worker, "_engine_of", never)
         job_id = await shop.order()
         await shop.loses(job_id)
+        assert shop.worker.is_stalled
 
     play(story, stall_s=0.05, lease_s=1.0)
 
@@ -252,6 +253,7 @@ def test_a_hung_model_loses_its_job_to_another_worker(play: Callable[..., None])
     async def story(shop: Shop) -> None:
         job_id = await shop.order(prompt="hang")
         await shop.loses(job_id)
+        assert shop.worker.is_stalled
         await shop.store.cancel("ann", job_id)
 
     play(story, stall_s=0.5, lease_s=1.0)
