@@ -32,6 +32,7 @@ step() {
         [ -d "$begun" ] || train rgba train_rgba_vae --recipe crisp_rgba_vae --base "$(vae)" --dataset "$home/layers"
         ;;
     latents)
+        build closer 2 scenes --recipe crisp_data_backbone --base "$(rgba)"
         build set1 1 scenes --recipe crisp_data_stage1 --base "$(rgba)"
         build set2 2 scenes --recipe crisp_data_stage2 --base "$(rgba)"
         build validation1 1 validation --recipe crisp_data_stage1 --set mirror=false --base "$(rgba)"
@@ -39,7 +40,7 @@ step() {
         ;;
     backbone)
         train backbone pretrain_backbone --recipe crisp_backbone --base "$(rgba)" \
-            --dataset "$home/set2" --validation "$home/validation2"
+            --dataset "$home/closer" --validation "$home/validation2"
         ;;
     phi) train phi train_compositor --recipe crisp_compositor --base "$(rgba)" --dataset "$home/set1" ;;
     eyes)

@@ -76,8 +76,9 @@ class Row:
 
     `parts` are named composite, background, object_mask, effect_mask, foreground or shadow_free. `problem` is set when the listing
     itself is faulty there: such a row becomes a reject. `same_aspect` allows parts of other sizes than the composite's, as long
-    as they show the same frame. `mirrored` turns left into right in all of them, and in the box. `whole_layer`: the foreground shows
-    the object with its effects and lies over the background as it is; nothing is cut out, and no shadow is added.
+    as they show the same frame. `mirrored` turns left into right in all of them, and in the box; `cropped` shows a window of them that
+    the id decides. `whole_layer`: the foreground shows the object with its effects and lies over the background as it is; nothing is cut
+    out, and no shadow is added.
     """
 
     id: str
@@ -88,6 +89,7 @@ class Row:
     problem: str | None = None
     same_aspect: bool = False
     mirrored: bool = False
+    cropped: bool = False
     whole_layer: bool = False
 
     def to_json(self) -> dict[str, Any]:

@@ -28,9 +28,12 @@ class CheckSpec(Spec):
 
 
 class MattingSpec(Spec):
-    """Object mask → alpha and foreground colours. The unknown band grows with the square root of the object's area."""
+    """Object mask → alpha and foreground colours. The unknown band grows with the square root of the object's area.
 
-    kind: Literal["closed_form", "vitmatte"] = "closed_form"
+    `mask` takes the mask for the alpha and the picture for the colours: for sets from which no layer is learned.
+    """
+
+    kind: Literal["closed_form", "vitmatte", "mask"] = "closed_form"
     band_fraction: Annotated[float, Field(gt=0, le=0.5)] = 0.05
     max_band: Annotated[int, Field(ge=1)] = 24
 
@@ -122,6 +125,16 @@ class CurationSpec(Spec):
     exposure: BoundSpec = BoundSpec()
 
 
+class CropsSpec(Spec):
+    """So many further records of each: windows around its object, drawn at random, with at least `smallest` of each side.
+
+    A small set lasts longer so. Captions are kept: what they say of size or place may no longer hold.
+    """
+
+    count: Annotated[int, Field(ge=0)] = 0
+    smallest: Annotated[float, Field(gt=0, le=1)] = 0.8
+
+
 class EncodeSpec(Spec):
     """Latents and text embeddings, computed once, here. `batch_size` images at a time, of one resolution bucket."""
 
@@ -176,13 +189,13 @@ class ExecutionSpec(Spec):
 
 # Parts that recipes did not have at first. Left at their defaults they change nothing, so they do not take part in what a
 # dataset is known by: one that was built before them is still the same.
-_LATER = ("mask", "caption", "filter", "models", "mirror", "layers", "curation")
+_LATER = ("mask", "caption", "filter", "models", "mirror", "crops", "layers", "curation")
 
 
 class DataSpec(Spec):
     """A training set: stage 1 {F̂, B, M̂, Ĉ} with simulated shadows, or stage 2 {C, B, M, S} as photographed.
 
-    `mirror`: each record also as its mirror image, for captions that name no left and right.
+    `mirror`: each record also as its mirror image, for captions that name no left and right; `crops` are taken of both.
     """
 
     stage: Literal[1, 2]
@@ -194,6 +207,7 @@ class DataSpec(Spec):
     records_per_shard: Annotated[int, Field(ge=1)] = 32
     max_records: Annotated[int, Field(ge=1)] | None = None
     mirror: bool = False
+    crops: CropsSpec = CropsSpec()
     max_reject_rate: Fraction = 0.05
     checks: CheckSpec = CheckSpec()
     mask: MaskSpec = MaskSpec()

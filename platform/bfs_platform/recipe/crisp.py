@@ -4,7 +4,7 @@ Sizes are for one core that multiplies in bfloat16: 60 samples a second of the b
 """
 
 from bfs_platform.config import recipe
-from bfs_platform.data.spec import DataSpec, EncodeSpec, ShadowSpec
+from bfs_platform.data.spec import CropsSpec, DataSpec, EncodeSpec, MattingSpec, ShadowSpec
 from bfs_platform.train.network_spec import (
     BackboneSpec,
     CompositorSpec,
@@ -36,6 +36,13 @@ def crisp_data_stage1() -> DataSpec:
 def crisp_data_stage2() -> DataSpec:
     """Stage-2 set, each scene also as its mirror image."""
     return DataSpec(stage=2, buckets=PICTURES, mirror=True)
+
+
+@recipe
+def crisp_data_backbone() -> DataSpec:
+    """What the backbone learns from: each scene and its mirror image, both also from closer by. Their layers are not learned from."""
+    crops = CropsSpec(count=2, smallest=0.8)
+    return DataSpec(stage=2, buckets=PICTURES, mirror=True, crops=crops, matting=MattingSpec(kind="mask"))
 
 
 @recipe

@@ -54,7 +54,7 @@ def make_plan(
     ledger, listing, keys = Ledger(), ListDigest(), ListDigest()
     made_with = build_identity(spec, base, models or {})
     stamp = _stamps(source.folder)
-    rows = _listed(_mirrored(_rows(source, ledger), spec), ledger)
+    rows = _listed(_multiplied(_rows(source, ledger), spec), ledger)
     for shard, group in enumerate(_groups(rows, spec.records_per_shard)):
         described = [row.to_json() for row in group]
         listing.add(described)
@@ -81,12 +81,16 @@ def _groups(rows: Iterator[Row], size: int) -> Iterator[tuple[Row, ...]]:
         yield group
 
 
-def _mirrored(rows: Iterator[Row], spec: DataSpec) -> Iterator[Row]:
-    """The first `max_records` rows in order, each followed by its mirror image where the recipe wants it."""
+def _multiplied(rows: Iterator[Row], spec: DataSpec) -> Iterator[Row]:
+    """The first `max_records` rows in order, each followed by its mirror image and by crops of both where the recipe wants them."""
     for row in islice(rows, spec.max_records):
         yield row
         if spec.mirror:
             yield replace(row, id=f"{row.id}-mirrored", mirrored=True)
+        for number in range(1, spec.crops.count + 1):
+            yield replace(row, id=f"{row.id}-crop{number}", cropped=True)
+            if spec.mirror:
+                yield replace(row, id=f"{row.id}-mirrored-crop{number}", mirrored=True, cropped=True)
 
 
 def _listed(rows: Iterator[Row], ledger: Ledger) -> Iterator[Row]:

@@ -12,6 +12,7 @@ from bfs_platform.data.record import Record, Row, seed_of
 from bfs_platform.data.spec import DataSpec
 from bfs_platform.data.stage.background import BackgroundProvider, provider
 from bfs_platform.data.stage.check import check_caption, check_difference, check_layer, check_score, difference_hash, loosened, object_box
+from bfs_platform.data.stage.crop import cropped
 from bfs_platform.data.stage.decode import Fetch, decode
 from bfs_platform.data.stage.effects import with_own_effects
 from bfs_platform.data.stage.fit import fit
@@ -61,6 +62,8 @@ class Composer:
         if spec.caption.kind == "metadata" and row.problem is None:  # else the problem is what has to be said
             check_caption(row.caption, spec.default_caption)
         record = decode(row, fetch, spec.checks.max_pixels, self.read, box_as_mask=spec.mask.kind != "given")
+        if row.cropped:
+            record = cropped(record, spec.crops.smallest, seed_of(spec.seed, "crop", row.id))
         return fit(record, spec.buckets, spec.checks.max_upscale)
 
     def finish(self, record: Record) -> Sample:

@@ -39,6 +39,13 @@ class ClosedFormMatting:
         return with_own_colours(image, np.where(known == 0, 0, alpha))
 
 
+class MaskMatting:
+    """The object as its mask shows it, with the picture's colours."""
+
+    def cut_out(self, picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        return np.dstack([picture, mask]).astype(np.float32) / 255
+
+
 def with_own_colours(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """RGB [H, W, 3] and alpha [H, W] in [0, 1] → straight RGBA float32 with the object's own colours, the old background taken out."""
     one_thread()
@@ -62,7 +69,7 @@ def one_thread() -> None:
 
 def matting(spec: MattingSpec) -> Matting:
     """The provider that works record by record. ViTMatte is a model of the build and has cut the layers before this is asked."""
-    return ClosedFormMatting(spec)
+    return MaskMatting() if spec.kind == "mask" else ClosedFormMatting(spec)
 
 
 def trimap(mask: np.ndarray, spec: MattingSpec) -> np.ndarray:

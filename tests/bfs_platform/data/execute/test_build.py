@@ -21,7 +21,7 @@ from bfs_platform.data.shard.reading import open_dataset
 from bfs_platform.data.shard.show import as_text, describe
 from bfs_platform.data.shard.workspace import Workspace
 from bfs_platform.data.source.base import open_source
-from bfs_platform.data.spec import CheckSpec, DataSpec, EncodeSpec, ShadowSpec
+from bfs_platform.data.spec import CheckSpec, CropsSpec, DataSpec, EncodeSpec, ShadowSpec
 
 
 def run(root: Path, output: Path, spec: DataSpec, base: str = "", stream: Callable[[list[Unit]], Iterable[Receipt]] | None = None) -> str:
@@ -341,6 +341,22 @@ def test_mirror_images_follow_their_records(rorem_seven: Path, tmp_path: Path, p
         (x0, y0, x1, y1), box = both.boxes([index, index + 1])
         assert tuple(box) == (32 - x1, y0, 32 - x0, y1)
     assert run(rorem_seven, tmp_path / "again", pixel_spec.model_copy(update={"mirror": False})) == plain
+
+
+def test_crops_follow_their_records(rorem_seven: Path, tmp_path: Path, pixel_spec: DataSpec) -> None:
+    """Each record and its mirror image is followed by the crops that were asked for, all different; they show the object larger."""
+    plain = run(rorem_seven, tmp_path / "plain", pixel_spec)
+    crops = CropsSpec(count=2, smallest=0.7)
+    run(rorem_seven, tmp_path / "more", pixel_spec.model_copy(update={"mirror": True, "crops": crops}))
+    more = open_dataset(tmp_path / "more", stage=1)
+    ids = [str(name) for name in more.take(range(len(more)), ["id"])["id"]]
+    endings = ("", "-mirrored", "-crop1", "-mirrored-crop1", "-crop2", "-mirrored-crop2")
+    assert ids == [f"{name}{ending}" for name in ids[::6] for ending in endings] and len(ids) == 42
+    pictures = [picture for picture in more.pictures("composite", list(range(42))) if picture is not None]
+    assert len({picture.tobytes() for picture in pictures}) == 42 and {picture.shape for picture in pictures} == {pictures[0].shape}
+    areas = [(picture[..., 3] > 127).sum() for picture in more.pictures("foreground", list(range(42))) if picture is not None]
+    assert sum(areas[2::6]) > 1.1 * sum(areas[0::6])
+    assert run(rorem_seven, tmp_path / "again", pixel_spec.model_copy(update={"crops": CropsSpec()})) == plain
 
 
 def test_captions_that_are_not_read_whole_are_counted(

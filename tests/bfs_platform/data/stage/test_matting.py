@@ -17,6 +17,14 @@ def soft_disk(size: int = 61) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
     return alpha, red, green, np.rint(picture * 255).astype(np.uint8)
 
 
+def test_the_mask_itself() -> None:
+    """Alpha is the mask's, colours are the picture's: nothing is estimated."""
+    _, _, _, picture = soft_disk()
+    mask = np.arange(61 * 61).reshape(61, 61).astype(np.uint8)
+    layer = matting(MattingSpec(kind="mask")).cut_out(picture, mask)
+    assert (np.rint(layer * 255) == np.dstack([picture, mask])).all()
+
+
 def test_alpha_and_colours_of_a_soft_edge() -> None:
     """The soft edge is recovered to 3 % on average inside the band, and no green bleeds into the object's colours."""
     alpha, red, _, picture = soft_disk()
