@@ -101,6 +101,7 @@ def build(args: AppArgs) -> "Application":
     from bfs_serve.model.sampler import SamplerSettings
 
     given, args = args, args.placed()
+    check_batch(given)
     here = place_of(given)
     limits = args.limits()
     changeable = args.changeable()
@@ -121,6 +122,14 @@ def build(args: AppArgs) -> "Application":
         args.store, args.blobs, limits, args.models, args.require_guard, args.min_replicas == 0, sampler.bind(settings)
     )
     return application
+
+
+def check_batch(args: AppArgs) -> None:
+    """Raises `BadInput` for a batch where the engine's batches are not exact: a worker would hold jobs that others could draw."""
+    from bfs_serve.model.sampler import load_engine
+
+    if args.batch > 1 and not load_engine(args.engine).batches_exactly:
+        raise BadInput("batch", args.batch, "would change pictures by a level: this engine's batches are not exact", "leave it at 1")
 
 
 def place_of(args: AppArgs) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from bfs_model.errors import BadInput
 from bfs_platform.cluster import connection
-from bfs_platform.cluster.environment import joins_cluster, settle_joining, settle_private
-from bfs_serve.app import INGRESS, SAMPLER, AppArgs, build
+from bfs_platform.cluster.environment import PROXIES, joins_cluster, settle_joining, settle_private
+from bfs_serve.app import INGRESS, SAMPLER, AppArgs, build, check_batch
 from bfs_serve.edge.signature import SECRET_VARIABLE
 from bfs_serve.guard import is_loopback
 from bfs_serve.keys import KEYS_FILE_VARIABLE, read_keys
@@ -32,13 +32,7 @@ READY_WITHIN_S = 60.0
 LOADED_WITHIN_S = 600.0  # where Serve does not wait for a sampler, because there may be none
 PORT_WITHIN_S = 10.0  # a service whose main process was killed gives its port back after a second or two
 GUARD = "bfs_serve.guard:middlewares"
-# A proxy that died is missed after three checks. Serve makes one in 10 s, and gives the next proxy 5 s to start, too few on a busy
-# machine: it would be ended and started again.
-PROXY = {
-    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": GUARD,
-    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
-    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "20",
-}
+PROXY = PROXIES | {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": GUARD}
 REQUEST_TIMEOUT_S = 900.0  # followers of events come back with Last-Event-ID; nobody else may take so long
 
 
@@ -71,8 +65,7 @@ def check(args: AppArgs, address: Address) -> None:
     elif not is_loopback(address.host):
         raise BadInput("host", address.host, "is open to others and there are no API keys", f"use 127.0.0.1, or set {KEYS_FILE_VARIABLE}")
     engine = load_engine(args.engine)
-    if args.batch > 1 and not engine.batches_exactly:
-        raise BadInput("batch", args.batch, "would change pictures by a level: this engine's batches are not exact", "leave it at 1")
+    check_batch(args)
     placed = args.placed()
     Blobs(placed.blobs)
     with contextlib.closing(JobStore(placed.store)) as store:

@@ -6,7 +6,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from bfs_serve.app import AppArgs, build
+from bfs_model.errors import BadInput
+from bfs_serve.app import AppArgs, build, check_batch
 from bfs_serve.config import DEFAULTS, main, render
 
 # Raised while Ray's own modules are imported.
@@ -84,3 +85,10 @@ def test_arguments_are_checked() -> None:
     for rate in ("60", "0/minute", "60/minutes"):
         with pytest.raises(ValidationError, match="rate"):
             AppArgs(rate=rate)
+
+
+def test_a_batch_needs_an_engine_whose_batches_are_exact() -> None:
+    """Refused where an application is built, whoever deploys it: its samplers would hold jobs that they draw one by one."""
+    with pytest.raises(BadInput, match="batch=4 would change pictures"):
+        build(AppArgs(batch=4))
+    check_batch(AppArgs(batch=4, engine="bfs_serve.model.fake:FakeEngine"))

@@ -21,6 +21,9 @@ _OUR_DEFAULTS = {
 # On Linux Ray replaces 127.0.0.1, wherever it is given, by an address that other machines reach, and listens on all interfaces.
 # Only the switch that it uses to avoid firewall dialogues on other systems turns that off.
 _STAY_ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+# A proxy that died is missed after three checks. Serve makes one in 10 s, and gives the next proxy 5 s to start, too few on a busy
+# machine: it would be ended and started again.
+PROXIES = {"RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1", "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "20"}
 
 
 def joins_cluster() -> bool:
@@ -62,7 +65,7 @@ def of_head(token_path: Path, guard: str) -> dict[str, str]:
     `guard`: what Serve's proxies load, as module:function. Programs that talk to such a head need them as well.
     """
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token_path)}
-    return _OUR_DEFAULTS | _STAY_ON_LOOPBACK | token | {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": guard}
+    return _OUR_DEFAULTS | _STAY_ON_LOOPBACK | token | PROXIES | {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": guard}
 
 
 def found_token() -> str | None:

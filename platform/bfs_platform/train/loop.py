@@ -66,7 +66,7 @@ def train(
     steps, ahead = itertools.tee(schedule(task, spec, start, place.rank, place.world_size))
     meter, guard, done = Meter(wrapped, task, spec, place.world_size), guard_of(wrapped), start
     with (
-        Feed(task, ahead) as feed,
+        Feed(task, ahead, place.device) as feed,
         contextlib.closing(Saver(wrapped, spec, output, facts, place.rank, place.world_size)) as saver,
     ):
         for work in steps:
@@ -153,7 +153,6 @@ def optimise(
         with meter.waiting_for_data():
             ids, arguments = feed.next()
             samples += ids
-            arguments = engine.place(arguments, place.device)
         loss, parts = wrapped(*arguments)
         stop_unless_finite(loss, ids, work.step)
         # DeepSpeed takes the mean over micro-batches and ranks; shares of a batch that does not divide evenly are not equal.

@@ -61,7 +61,13 @@ def build(
         workspace = workspace_of(output)
         with workspace.locked(digest_of([build_identity(spec, made_with, models), str(source.root)])):
             start = time.perf_counter()
-            measured = _collect(workspace, plan, spec, stream or _ray_stream(source, spec, output, base))
+            try:
+                measured = _collect(workspace, plan, spec, stream or _ray_stream(source, spec, output, base))
+            except Exception as error:
+                finished = _overtaken(workspace, plan, error)
+                if finished is None:
+                    raise
+                return finished
             seconds = {stage: round(s, 3) for stage, s in sorted(plan.ledger.seconds.items())}
             notes = {"identity": plan.identity, "wall_s": round(time.perf_counter() - start, 3), "stage_s": seconds}
             unread = dict(sorted(plan.ledger.unread.items()))
@@ -132,15 +138,27 @@ def _stop_at_too_many_rejects(workspace: AnyWorkspace, plan: Plan, spec: DataSpe
 
 
 def _committed(workspace: AnyWorkspace, plan: Plan, spec: DataSpec, notes: dict[str, Any]) -> Location:
-    """Commit; where another run of this very build was faster and has cleared the collected shards away, its set is ours."""
+    """Commit; where another run of this very build was faster, its set is ours."""
     try:
         return commit(workspace, plan, spec, notes)
-    except FileNotFoundError:
-        finished = _already_committed(workspace.output, plan.identity)
+    except FileNotFoundError as error:
+        finished = _overtaken(workspace, plan, error)
         if finished is None:
             raise
-        workspace.remove()
         return finished
+
+
+def _overtaken(workspace: AnyWorkspace, plan: Plan, error: Exception) -> Location | None:
+    """The manifest of this very set where another run put it into an object store and cleared away what this one worked on.
+
+    A folder is locked: there, an error is this run's own, and so is what it says of the input or of the records.
+    """
+    if isinstance(workspace.output, Path) or isinstance(error, BadInput | BuildFailed):
+        return None
+    finished = _already_put(workspace.output, plan.identity)
+    if finished is not None:
+        workspace.remove()
+    return finished
 
 
 def _ray_stream(source: Source, spec: DataSpec, output: Location, base: str) -> Stream:

@@ -159,7 +159,7 @@ def _checked_validation(spec: TrainSpec, directory: str | Path, manifests: dict[
         rule = f"is of no use to a {spec.network.kind} network"
         raise BadInput("validation", directory, rule, f"only these are measured: {', '.join(_MEASURED)}")
     if spec.network.kind in _ENCODED and not manifest["body"]["encoded"]:
-        raise BadInput("validation", directory, "holds pixels only", "build it with --set encode=true")
+        raise BadInput("validation", directory, "holds pixels only", "build it with --set encode.enabled=true")
     if _DATA_OF_STAGE[manifest["body"]["stage"]] not in data_of(spec.network):
         raise BadInput("validation", directory, f"is a stage-{manifest['body']['stage']} set", "give one of the stage that is trained on")
     if manifest["body"]["num_records"] < 1:
@@ -174,7 +174,7 @@ def _check_fit(spec: TrainSpec, manifests: dict[str, dict[str, Any]]) -> None:
         if manifest["body"]["num_records"] < 1:
             raise BadInput("dataset", directory, "is empty", "build it from more records")
         if spec.network.kind in _ENCODED and not manifest["body"]["encoded"]:
-            raise BadInput("dataset", directory, "holds pixels only", "build it with --set encode=true")
+            raise BadInput("dataset", directory, "holds pixels only", "build it with --set encode.enabled=true")
     given = _by_name(manifests)
     for stage, name in _DATA_OF_STAGE.items():
         if name in data_of(spec.network) and name not in given:

@@ -21,8 +21,8 @@ from bfs_platform.train.network_spec import BackboneSpec
 from bfs_platform.train.report import validation
 from bfs_platform.train.sample import batches
 from bfs_platform.train.sample.encoders import check_encoders
+from bfs_platform.train.sample.transfer import place
 from bfs_platform.train.spec import TrainSpec
-from bfs_platform.train.state.engine import place
 from bfs_platform.train.state.kernels import Shape
 
 if TYPE_CHECKING:

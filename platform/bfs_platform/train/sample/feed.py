@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+import torch
 
 from bfs_platform.train.sample import order
+from bfs_platform.train.sample.transfer import Transfer
 from bfs_platform.train.spec import TrainSpec
 from bfs_platform.train.task import Task
+
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -34,13 +38,13 @@ def schedule(task: Task, spec: TrainSpec, start: int, rank: int, world_size: int
 
 
 class Feed:
-    """Micro-batches of a schedule in order, each prepared in a thread while the one before it is computed.
+    """Micro-batches of a schedule in order, on the device, each prepared in a thread while the one before it is computed.
 
     One is ahead, never more: whichever data set it comes from, since the schedule says so in advance.
     """
 
-    def __init__(self, task: Task, steps: Iterator[Work]) -> None:
-        self._task = task
+    def __init__(self, task: Task, steps: Iterator[Work], device: torch.device = _CPU) -> None:
+        self._task, self._transfer = task, Transfer(device)
         self._todo = ((work, rows) for work in steps for rows, _ in work.micros)
         self._thread = ThreadPoolExecutor(1, "feed")
         self._ahead = self._prepare()
@@ -54,15 +58,19 @@ class Feed:
     def next(self) -> tuple[Sequence[str], tuple[Any, ...]]:
         """Sample ids and arguments of the next micro-batch. Raises what preparing it raised."""
         assert self._ahead is not None, "the schedule is at its end"
-        ready = self._ahead.result()
+        ids, begun = self._ahead.result()
         self._ahead = self._prepare()
-        return ready
+        return ids, self._transfer.end(begun)
 
     def wait(self) -> None:
         """Wait until nothing is being prepared, so that the caller can use data sets and networks of the task alone."""
         wait([self._ahead] if self._ahead else [])
 
-    def _prepare(self) -> Future[tuple[Sequence[str], tuple[Any, ...]]] | None:
+    def _prepare(self) -> Future[tuple[Sequence[str], tuple[Any, Any]]] | None:
         for work, rows in self._todo:
-            return self._thread.submit(self._task.batch, work.data, rows, work.step)
+            return self._thread.submit(self._sent, work, rows)
         return None
+
+    def _sent(self, work: Work, rows: np.ndarray) -> tuple[Sequence[str], tuple[Any, Any]]:
+        ids, arguments = self._task.batch(work.data, rows, work.step)
+        return ids, self._transfer.begin(arguments)

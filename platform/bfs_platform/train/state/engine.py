@@ -1,7 +1,6 @@
 """DeepSpeed around a module: wrapped with only its trainable parameters, saved and loaded without the frozen ones."""
 
 import contextlib
-import dataclasses
 import logging
 import math
 import os
@@ -11,7 +10,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.attention import sdpa_kernel
 
 from bfs_model import integrity
@@ -97,18 +96,6 @@ def global_norm(engine: Any) -> float:
     """Norm of a whole batch's gradient, as DeepSpeed knows it from just before the update on; on every rank the same."""
     norm = getattr(engine.optimizer, "_global_grad_norm", None)
     return float(engine.get_global_grad_norm() or 0.0) if norm is None else float(norm)
-
-
-def place(arguments: Any, device: torch.device) -> Any:
-    """The tensors of (nested) tuples and dataclasses on `device`; everything else as it is."""
-    if isinstance(arguments, Tensor):
-        return arguments.to(device, non_blocking=True)
-    if isinstance(arguments, tuple):
-        return tuple(place(item, device) for item in arguments)
-    if dataclasses.is_dataclass(arguments) and not isinstance(arguments, type):
-        values = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(arguments)}
-        return dataclasses.replace(arguments, **{name: place(v, device) for name, v in values.items() if isinstance(v, Tensor)})
-    return arguments
 
 
 def load(engine: Any, directory: Path) -> int:

@@ -134,6 +134,27 @@ def test_two_runs_of_one_build_overlap(at: int, rorem: Callable[..., Path], buck
     assert sorted(output.files()) == ["manifest.json", "rejects.jsonl", *SHARDS[:2]]
 
 
+@pytest.mark.parametrize("is_committed", [True, False])
+def test_a_stream_that_another_run_cuts_off(
+    is_committed: bool, rorem: Callable[..., Path], bucket: RemotePath, tmp_path: Path
+) -> None:
+    """What a run works on is cleared away by the one that commits: its error is none where that set is there, and stays one elsewhere."""
+    root, spec, output = with_copies(rorem(4)), without_copies(), bucket / "out"
+
+    def cut_off(units: Sequence[Unit]) -> Iterator[Receipt]:
+        yield next(iter(in_process(open_source("rorem", root), spec, output)(units)))
+        if is_committed:
+            run(root, output, spec)
+        raise RuntimeError("the list of units is gone")
+
+    if is_committed:
+        assert run(root, output, spec, cut_off) == run(root, tmp_path / "out", spec)
+        assert sorted(output.files()) == ["manifest.json", "rejects.jsonl", *SHARDS[:2]]
+    else:
+        with pytest.raises(RuntimeError, match="list of units"):
+            run(root, output, spec, cut_off)
+
+
 def test_a_committed_set_is_never_overwritten_by_another(rorem_seven: Path, bucket: RemotePath, pixel_spec: DataSpec) -> None:
     """The same build again costs nothing; another one at the same place, or beside strangers' objects, is refused."""
     output = bucket / "out"
