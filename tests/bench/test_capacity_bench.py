@@ -78,3 +78,4 @@ def test_the_service_waits_as_the_queue_does(tmp_path: Path, repo_root: Path) ->
         print(f"{name:<12}{mean:>7.2f}s{p95:>7.2f}s")
     assert real.mean() == pytest.approx(simulated.mean(), rel=0.15)
     assert np.quantile(real, 0.95) == pytest.approx(np.quantile(simulated, 0.95), rel=0.15)
+    assert (real.mean(), np.quantile(real, 0.95)) == pytest.approx(model, rel=0.15)

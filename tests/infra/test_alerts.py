@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from manifests import FOLDER, tool
 from metrics import dashboards, expressions, recorded, rules
 
 PROMTOOL = shutil.which("promtool")
@@ -36,6 +37,23 @@ def test_the_operator_of_a_cluster_reads_the_same_rules(repo_root: Path) -> None
     assert resource["spec"] == yaml.safe_load((repo_root / "infra/prometheus/bfs.rules.yaml").read_text(encoding="utf-8"))
     written = runpy.run_path(str(repo_root / "infra/prometheus/kubernetes.py"))["rendered"]()
     assert text == written and resource["kind"] == "PrometheusRule"
+
+
+@pytest.mark.skipif(tool("kubectl") is None, reason="kubectl, which has kustomize, is not there; `make tools` brings it")
+def test_a_setting_says_where_runbooks_are_read(repo_root: Path, tmp_path: Path) -> None:
+    """`repository` in settings.yaml stands before every path, which is what the rules of one machine have, and in no cluster itself."""
+    shutil.copytree(FOLDER, tmp_path / "k8s")
+    settings = tmp_path / "k8s/base/settings.yaml"
+    text = settings.read_text(encoding="utf-8")
+    (address,) = [d["data"]["address"] for d in yaml.safe_load_all(text) if d["metadata"]["name"] == "repository"]
+    settings.write_text(text.replace(address, "https://wiki.example.org/a/b"), encoding="utf-8")
+    command = [str(tool("kubectl")), "kustomize", str(tmp_path / "k8s/overlays/laptop")]
+    sent = list(yaml.safe_load_all(subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout))
+    (groups,) = [d["spec"]["groups"] for d in sent if d["kind"] == "PrometheusRule"]
+    urls = {r["alert"]: r["annotations"]["runbook_url"] for group in groups for r in group["rules"] if "alert" in r}
+    paths = {name: rule["annotations"]["runbook_url"] for name, rule in _alerts(repo_root).items()}
+    assert urls == {name: f"https://wiki.example.org/a/b/{path}" for name, path in paths.items()}
+    assert all(d["metadata"]["name"] != "repository" for d in sent)
 
 
 @needs_promtool

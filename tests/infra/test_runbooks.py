@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from manifests import committed
+from manifests import committed, of_kind
 from runbooks import commands, pages
 
 # Short names that kubectl takes, and what the operator makes by itself.
@@ -69,6 +69,14 @@ def test_commands_for_a_cluster_name_what_is_there(repo_root: Path) -> None:
         assert all((repo_root / overlay / "kustomization.yaml").is_file() for overlay in overlays), place
         labels = re.findall(r"-l bfs/job=(\S+)", line)
         assert set(labels) <= known["rayjob"], place
+
+
+def test_the_road_of_a_first_cluster_is_whole(repo_root: Path) -> None:
+    """Every job of infra/k8s/jobs is named where people are told which to apply, in their order."""
+    text = (repo_root / "infra/runbooks/first-cluster.md").read_text(encoding="utf-8")
+    places = {job["metadata"]["name"]: text.find(f"`{job['metadata']['name']}`") for job in of_kind(committed(), "RayJob")}
+    assert [name for name, place in places.items() if place < 0] == []
+    assert [*places.values()] == sorted(places.values())
 
 
 @pytest.mark.parametrize(

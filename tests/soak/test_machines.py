@@ -15,14 +15,15 @@ from namespaces import Machine
 from nodes import Nodes, until
 from PIL import Image
 from postgres import database, postgres_server
-from redis_server import Redis, redis_server
+from redis_server import redis_server
+from remembering import needs_machines, remember
 from storm_service import NICENESS
 
 from bfs_serve.edge.signature import SECRET_VARIABLE
 from bfs_serve.keys import KEYS_FILE_VARIABLE
 from bfs_serve.runtime import PROXY
 
-pytestmark = [pytest.mark.soak, pytest.mark.ray, pytest.mark.skipif(bool(namespaces.unavailable()), reason=namespaces.unavailable() or "-")]
+pytestmark = [pytest.mark.soak, pytest.mark.ray, needs_machines()]
 
 KEY = secrets.token_hex(16)
 SIZE = 48, 32
@@ -71,7 +72,7 @@ def test_the_head_comes_back_and_a_machine_does_not(three: list[Machine], tmp_pa
     its cable, the last one draws everything."""
     first, second = three[1:]
     with redis_server(tmp_path / "redis", first.host) as redis, postgres_server(tmp_path / "postgres", first.host) as server:
-        _remembering(monkeypatch, redis)
+        remember(monkeypatch, redis)
         with Nodes(tmp_path, three) as cluster:
             secret = f"--redis-password={redis.password}"
             head = cluster.head(0, True, secret)
@@ -94,8 +95,3 @@ def test_the_head_comes_back_and_a_machine_does_not(three: list[Machine], tmp_pa
 
             first.unplug()
             assert _ask(second) == SIZE
-
-
-def _remembering(monkeypatch: pytest.MonkeyPatch, redis: Redis) -> None:
-    monkeypatch.setenv("RAY_REDIS_ADDRESS", redis.address)
-    monkeypatch.setenv("RAY_external_storage_namespace", f"bfs-{secrets.token_hex(4)}")

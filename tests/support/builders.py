@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,18 +20,19 @@ RECIPE = ("--recipe", "tabletop_pixels", "--set", "records_per_shard=1", "--set"
 
 @dataclass
 class Builder:
-    """Starts `jobs/build_stage1.py` over one source; `env` says whether it joins a cluster or starts its own."""
+    """Starts `jobs/build_stage1.py` over one source; `env` says whether it joins a cluster or starts its own, `prefix` where it runs."""
 
     repo_root: Path
     source: Path
     output: Path
     env: dict[str, str]
     log: Path
+    prefix: Sequence[str] = ()
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(self) -> subprocess.Popen[bytes]:
         """Begin, or go on with, the build."""
-        job = [sys.executable, str(self.repo_root / "jobs/build_stage1.py"), "--source", "rorem", "--input", str(self.source)]
+        job = [*self.prefix, sys.executable, str(self.repo_root / "jobs/build_stage1.py"), "--source", "rorem", "--input", str(self.source)]
         with self.log.open("ab") as log:
             process = subprocess.Popen(
                 [*job, "--output", str(self.output), *RECIPE], stdout=log, stderr=log, env=self.env, start_new_session=True

@@ -92,7 +92,7 @@ def serve(documents: list[Document]) -> Iterator[str]:
     """The service's configuration: by Ray's own schema, by our arguments, and as the program that owns it renders it."""
     from ray.serve.schema import ServeDeploySchema
 
-    from bfs_serve.app import AppArgs
+    from bfs_serve.app import AppArgs, check_batch
     from bfs_serve.config import render
 
     for document in of_kind(documents, "RayService"):
@@ -100,7 +100,7 @@ def serve(documents: list[Document]) -> Iterator[str]:
             given = yaml.safe_load(document["spec"]["serveConfigV2"])
             ServeDeploySchema.model_validate(given)
             (application,) = given["applications"]
-            AppArgs.model_validate(application["args"])
+            check_batch(AppArgs.model_validate(application["args"]))
             if given != yaml.safe_load(render({key: str(value) for key, value in application["args"].items()})):
                 yield f"{title(document)} serveConfigV2 is not what bfs_serve.config renders"
         except (ValueError, KeyError, yaml.YAMLError) as error:

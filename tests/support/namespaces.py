@@ -1,4 +1,5 @@
-"""Other machines: network namespaces on a bridge of this one. They reach each other and this machine by its address there alone."""
+"""Other machines: namespaces of this one, on a bridge. They reach each other and this machine by its address there alone, and a program
+sees the processes of its own machine; the disk is the same."""
 
 import contextlib
 import os
@@ -8,6 +9,8 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+import psutil
 
 _PORT_SCRIPT = """
 import socket, sys
@@ -31,16 +34,17 @@ def unavailable() -> str:
 
 @dataclass(frozen=True)
 class Machine:
-    """A namespace: `address` is its own, `host` that of the machine that runs the tests."""
+    """A namespace: `address` is its own, `host` that of the machine that runs the tests, `init` its first process as seen from there."""
 
     name: str
     address: str
     host: str
+    init: int
 
     @property
     def prefix(self) -> list[str]:
         """What runs a command there."""
-        return ["ip", "netns", "exec", self.name]
+        return ["nsenter", f"--target={self.init}", "--net", "--mount", "--pid", "--"]
 
     def unplug(self) -> None:
         """Take its cable away, with all that runs on it."""
@@ -61,15 +65,18 @@ class Machine:
 def machines(num: int) -> Iterator[list[Machine]]:
     """So many machines on a bridge of their own, which is gone at the end with all that still runs there."""
     mark, net = secrets.token_hex(2), f"10.{64 + secrets.randbelow(64)}.{secrets.randbelow(256)}"
-    bridge, made = f"bfsbr{mark}", [Machine(f"bfs{mark}{i}", f"{net}.{10 + i}", f"{net}.1") for i in range(num)]
+    bridge, names = f"bfsbr{mark}", [f"bfs{mark}{i}" for i in range(num)]
+    made: list[Machine] = []
     try:
         _ip("link", "add", bridge, "type", "bridge")
         _ip("addr", "add", f"{net}.1/24", "dev", bridge)
         _ip("link", "set", bridge, "up")
-        for number, machine in enumerate(made):
+        for number, name in enumerate(names):
             outside = f"bfs{mark}v{number}"
-            _ip("netns", "add", machine.name)
-            _ip("link", "add", outside, "type", "veth", "peer", "name", "eth0", "netns", machine.name)
+            _ip("netns", "add", name)
+            machine = Machine(name, f"{net}.{10 + number}", f"{net}.1", _first_process(name))
+            made.append(machine)
+            _ip("link", "add", outside, "type", "veth", "peer", "name", "eth0", "netns", name)
             _ip("link", "set", outside, "master", bridge, "up")
             for words in (
                 ["link", "set", "lo", "up"],
@@ -79,10 +86,23 @@ def machines(num: int) -> Iterator[list[Machine]]:
                 _ip("-n", machine.name, *words)
         yield made
     finally:
-        for machine in made:
-            _end_all(machine.name)
-            subprocess.run(["ip", "netns", "del", machine.name], capture_output=True, check=False)
+        for name in names:
+            _end_all(name)
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
         subprocess.run(["ip", "link", "del", bridge], capture_output=True, check=False)
+
+
+def _first_process(name: str) -> int:
+    """Starts what holds the namespaces of a machine. With it, all that runs there ends."""
+    holding = ["ip", "netns", "exec", name, "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sleep", "infinity"]
+    process = psutil.Process(subprocess.Popen(holding, start_new_session=True).pid)
+    for _ in range(1000):
+        for child in process.children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if child.name() == "sleep":  # and its /proc is mounted
+                    return child.pid
+        time.sleep(0.01)
+    raise AssertionError(f"no process could be started in {name}")
 
 
 def _end_all(name: str) -> None:

@@ -33,6 +33,10 @@ class Nodes:
         self._scratch = scratch
         self._directory = tempfile.mkdtemp(prefix="bfs-ray-")  # of the cluster alone; not pytest's: the names of sockets are short
         self._processes: list[subprocess.Popen[bytes]] = []
+        for machine in machines:  # one path on all of them, and each has its own folder there
+            own = Path(f"{self._directory}-{machine.name}")
+            own.mkdir()
+            subprocess.run([*machine.prefix, "mount", "--bind", str(own), self._directory], check=True)
         self._ip, self._on_head = (machines[0].address, machines[0].prefix) if machines else ("127.0.0.1", [])
         self.gcs, self.dashboard = f"{self._ip}:{free_port()}", f"{self._ip}:{free_port()}"
 
@@ -42,11 +46,13 @@ class Nodes:
     def __exit__(self, *_: object) -> None:
         for process in reversed(self._processes):
             self.kill(process)
-        shutil.rmtree(self._directory, ignore_errors=True)
+        for folder in (self._directory, *(f"{self._directory}-{machine.name}" for machine in self._machines)):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def head(self, num_cpus: int = 0, dashboard: bool = False, *options: str) -> subprocess.Popen[bytes]:
         """Start the head, with the job API if `dashboard`; or start it again, at the same address."""
-        Path(self._directory, "ray_current_cluster").unlink(missing_ok=True)  # its nodes, of one machine, would be taken for the head
+        own = f"{self._directory}-{self._machines[0].name}" if self._machines else self._directory
+        Path(own, "ray_current_cluster").unlink(missing_ok=True)  # its nodes, of one machine, would be taken for the head
         shown = (f"--dashboard-host={self._ip}", f"--dashboard-port={_port(self.dashboard)}", f"--ray-client-server-port={free_port()}")
         where = ("--head", f"--port={_port(self.gcs)}", f"--include-dashboard={str(dashboard).lower()}", *shown)
         # Ports that the system picks: nodes of one machine would give their workers the same ones.

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from bfs_model.errors import BadInput
 from bfs_platform.config import Spec
 from bfs_platform.config.functions import FunctionName
 
@@ -156,7 +157,10 @@ class DecoderSpec(Spec):
 
 
 class PoolSpec(Spec):
-    """The actors of one model: at most so many (null: one per GPU share, or half of the CPUs), each with so much of a GPU."""
+    """The actors of one model, each with so much of a GPU: at most `workers`.
+
+    Null: as many as the GPUs hold, of which there are at first as many as of every other such model; without a GPU, half of the CPUs.
+    """
 
     workers: Annotated[int, Field(ge=1)] | None = None
     gpus: Annotated[float, Field(ge=0)] = 0.0
@@ -189,13 +193,15 @@ class ExecutionSpec(Spec):
 
 # Parts that recipes did not have at first. Left at their defaults they change nothing, so they do not take part in what a
 # dataset is known by: one that was built before them is still the same.
-_LATER = ("mask", "caption", "filter", "models", "mirror", "crops", "layers", "curation")
+_LATER = ("mask", "caption", "filter", "models", "mirror", "crops", "layers", "curation", "memory")
 
 
 class DataSpec(Spec):
     """A training set: stage 1 {F̂, B, M̂, Ĉ} with simulated shadows, or stage 2 {C, B, M, S} as photographed.
 
     `mirror`: each record also as its mirror image, for captions that name no left and right; `crops` are taken of both.
+    `memory`: `nf4` holds the base of the shadow network in four bits (`bfs_model.weight.memory`), for a card of 24 GB; shadows then
+    differ a little.
     """
 
     stage: Literal[1, 2]
@@ -217,6 +223,7 @@ class DataSpec(Spec):
     filter: FilterSpec = FilterSpec()
     models: ModelsSpec = ModelsSpec()
     shadow: ShadowSpec = ShadowSpec()
+    memory: Literal["none", "nf4"] = "none"
     layers: LayersSpec = LayersSpec()
     curation: CurationSpec = CurationSpec()
     encode: EncodeSpec = EncodeSpec()
@@ -233,6 +240,13 @@ class DataSpec(Spec):
     def _copies_can_be_found(self) -> "DataSpec":
         if self.curation.box_overlap < 1 and (self.checks.duplicate_bits or 0) > 7:
             raise ValueError("checks.duplicate_bits is more than 7, which cannot be looked for with curation.box_overlap below 1")
+        return self
+
+    @model_validator(mode="after")
+    def _has_what_to_hold(self) -> "DataSpec":
+        if self.memory != "none" and self.shadow.kind != "flux_shadow":
+            rule = f"is for the shadow network, and shadow.kind={self.shadow.kind} loads none"
+            raise BadInput("memory", self.memory, rule, "leave it out, or set shadow.kind=flux_shadow")
         return self
 
     def identity(self) -> dict[str, Any]:

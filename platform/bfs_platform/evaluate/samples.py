@@ -123,6 +123,7 @@ def frozen_list(entries: Sequence[Entry]) -> dict[str, Any]:
 def select(entries: Sequence[Entry], path: Path, source: dict[str, Any] | None = None) -> list[Entry]:
     """The entries of a frozen list: a shipped one by its name, or a file that an earlier evaluation wrote.
 
+    A record that brings no caption gets the one that it has in the list, such as BLIP-2 wrote it for the evaluation before.
     `source`: what the input's manifest says of it. Pictures that another processor has rendered differ in their last bits: a
     list that says how its pictures were rendered takes the same rendering, and it is said how many of them differ.
     Raises `BadInput` unless pictures, prompts and boxes are exactly the same.
@@ -131,18 +132,22 @@ def select(entries: Sequence[Entry], path: Path, source: dict[str, Any] | None =
     path = shipped if shipped.is_file() and not path.exists() else path
     try:
         frozen = json.loads(path.read_text(encoding="utf-8"))
-        wanted = [str(entry["id"]) for entry in frozen["entries"]]
+        wanted = {str(entry["id"]): str(entry.get("caption", "")) for entry in frozen["entries"]}
         expected = frozen["hash"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput("list", path, f"is not a frozen evaluation list ({error})", "give the list.json of an evaluation") from None
     by_id = {entry.row.id: entry for entry in entries}
     missing = [name for name in wanted if name not in by_id]
     if missing:
         raise BadInput("list", path, f"names {len(missing)} records that the input lacks, first {missing[0]}", "give the same input")
-    chosen = [by_id[name] for name in wanted]
+    chosen = [_told(by_id[name], caption) for name, caption in wanted.items()]
     if list_hash(chosen) != expected and not _rendered_alike(frozen, chosen, source):
         raise BadInput("list", path, "was frozen over other pictures, prompts or boxes", "give the same input")
     return chosen
+
+
+def _told(entry: Entry, caption: str) -> Entry:
+    return entry if entry.row.caption.strip() else replace(entry, row=replace(entry.row, caption=caption))
 
 
 def _rendered_alike(frozen: dict[str, Any], chosen: Sequence[Entry], source: dict[str, Any] | None) -> bool:

@@ -6,7 +6,15 @@ from pydantic import Field
 
 from bfs_platform.config import Spec
 from bfs_platform.config.functions import FunctionName
+from bfs_platform.data.spec import CaptionSpec
 from bfs_platform.evaluate.learned.spec import LearnedSpec
+
+
+class CaptionModelSpec(Spec):
+    """BLIP-2, a local folder or an id of the Hugging Face hub, and how many records it looks at together."""
+
+    blip2: str = "Salesforce/blip2-opt-2.7b"
+    batch_size: int = Field(default=8, ge=1)
 
 
 class EvaluationSpec(Spec):
@@ -20,7 +28,11 @@ class EvaluationSpec(Spec):
     `num_records` draws that many of the input by `records_seed` and their ids; null takes all. `short_side` scales every record
     to that many pixels first, as the paper does. Of the first `kept_records` records the pictures of all systems are kept at
     full size under `pictures/`, for a user study. `learned`: metrics that need weights.
-    `loader` builds the model, `"package.module:function"`, called with the folder or name of the model.
+    `caption`: where records get their captions that bring none: nowhere, and they are refused, or from BLIP-2 (`models.blip2`).
+    `actors`: how many models draw at once, each with `gpus_per_actor` and a CPU; null is as many as the cluster holds, which is also
+    the most. `memory`: how little of a GPU the frozen networks take (`bfs_model.weight.memory`); null leaves it to BFS_MEMORY.
+    `loader` builds the model, `"package.module:function"`, called with the folder or name of the model, and with `memory` where that
+    is set.
     """
 
     task: Literal["insertion", "extraction"] = "insertion"
@@ -39,9 +51,12 @@ class EvaluationSpec(Spec):
     short_side: int | None = Field(default=None, ge=16, le=8192)
     kept_records: int = Field(default=0, ge=0)
     learned: LearnedSpec = LearnedSpec()
+    caption: CaptionSpec = CaptionSpec()
+    models: CaptionModelSpec = CaptionModelSpec()
     max_pixels: int = Field(default=50_000_000, ge=1)
-    actors: int = Field(default=2, ge=1)
+    actors: int | None = Field(default=2, ge=1)
     gpus_per_actor: float = Field(default=0.0, ge=0)
+    memory: Literal["none", "offload", "int8", "fp8", "nf4"] | None = None
     loader: FunctionName = "bfs_platform.evaluate.system.models:load_pipeline"
     experiment: str = "bfs-evaluate"
 

@@ -1,6 +1,7 @@
 """Recipes of `jobs/evaluate.py` and `jobs/promote.py`."""
 
 from bfs_platform.config.registry import recipe
+from bfs_platform.data.spec import CaptionSpec
 from bfs_platform.evaluate.learned.spec import THIS_PYTHON, LearnedSpec
 from bfs_platform.evaluate.spec import CriticSpec, EvaluationSpec, PartsSpec
 from bfs_platform.registry.spec import Bound, PromotionSpec
@@ -46,13 +47,33 @@ def critic() -> CriticSpec:
 def paper_evaluation() -> EvaluationSpec:
     """The paper's protocol on a RORem folder: 2,000 records drawn by seed, short side 512, masks as boxes, the learned metrics.
 
-    Weights are looked for on the hub; `--set learned.clip=FOLDER` and `learned.dino=FOLDER` name local ones. MUSIQ, MANIQA
-    and HPSv3 are taken where their packages are installed. The paper's competitors come with `--set baselines=…`.
+    Records without captions get them from BLIP-2, as the paper's do. A model on each GPU of 80 GB, however many the cluster has.
+    Weights are looked for on the hub; `--set learned.clip=FOLDER`, `learned.dino=FOLDER` and `models.blip2=FOLDER` name local ones.
+    MUSIQ, MANIQA and HPSv3 are taken where their packages are installed. The paper's competitors come with `--set baselines=…`.
     """
     learned = LearnedSpec(
         clip="openai/clip-vit-base-patch32", dino="facebook/dinov2-base", kid="dino", pyiqa=THIS_PYTHON, hpsv3=THIS_PYTHON
     )
-    return EvaluationSpec(num_records=2000, short_side=512, kept_records=20, group_by=(), recogniser=None, learned=learned)
+    return EvaluationSpec(
+        num_records=2000,
+        short_side=512,
+        kept_records=20,
+        group_by=(),
+        recogniser=None,
+        caption=CaptionSpec(kind="blip2"),
+        learned=learned,
+        actors=None,
+        gpus_per_actor=1.0,
+    )
+
+
+@recipe
+def paper_evaluation_1x24gb() -> EvaluationSpec:
+    """The same on one card of 24 GB: the base in four bits, and without HPSv3, whose seven billion weights find no room beside it."""
+    spec = paper_evaluation()
+    learned = spec.learned.model_copy(update={"hpsv3": None})
+    models = spec.models.model_copy(update={"batch_size": 2})
+    return spec.model_copy(update={"memory": "nf4", "learned": learned, "models": models})
 
 
 @recipe

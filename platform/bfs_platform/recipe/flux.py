@@ -5,6 +5,7 @@ pictures, `_1x80gb`, `_64x80gb` and `_1x24gb` for one GPU, for 64, and for one c
 All see the same number of samples. `bfs train plan` says what each takes; docs/training.md walks through them.
 """
 
+import math
 from typing import Any
 
 from bfs_platform.config import recipe
@@ -14,6 +15,8 @@ from bfs_platform.train.spec import CheckpointSpec, EmaSpec, GuardSpec, Optimize
 _ONE = {"num_workers": 1}
 _CARD = {"num_workers": 1, "gradient_checkpointing": True, "memory": "nf4"}
 _LARGE = {"gradient_checkpointing": True}
+# Noise levels, and Eq. 9 beside Eq. 10, spread the losses of batches by a few times: ten times the usual one is a fault of records.
+_GUARD = GuardSpec(norm_factor=10.0, loss_factor=10.0)
 
 
 @recipe
@@ -28,6 +31,12 @@ def flux_rgba_vae() -> TrainSpec:
 def flux_rgba_vae_1x80gb() -> TrainSpec:
     """The same on one GPU of 80 GB."""
     return flux_rgba_vae().model_copy(update=_ONE)
+
+
+@recipe
+def flux_rgba_vae_64x80gb() -> TrainSpec:
+    """The same on 64 GPUs of 80 GB, a crop on each: eight times the batch."""
+    return _wide(flux_rgba_vae(), 8)
 
 
 @recipe
@@ -50,6 +59,12 @@ def flux_compositor_1x80gb() -> TrainSpec:
 
 
 @recipe
+def flux_compositor_64x80gb() -> TrainSpec:
+    """The same on 64 GPUs of 80 GB, two latents on each: four times the batch."""
+    return _wide(flux_compositor().model_copy(update={"micro_batch_size": 2}))
+
+
+@recipe
 def flux_compositor_1x24gb() -> TrainSpec:
     """The same on one card of 24 GB."""
     return flux_compositor().model_copy(update=_ONE)
@@ -57,27 +72,40 @@ def flux_compositor_1x24gb() -> TrainSpec:
 
 @recipe
 def flux_shadow() -> TrainSpec:
-    """The shadow network as its authors train theirs, on one GPU: rank 256, 22,000 steps of 8 pictures, lr 3e-5 scaled by 8."""
+    """The shadow network as its authors train theirs: rank 256, 22,000 steps of 8 pictures, one on each GPU, lr 3e-5 scaled by 8."""
     return TrainSpec(
         network=ShadowNetworkSpec(),
         num_steps=22000,
         batch_size=8,
         micro_batch_size=1,
-        num_workers=1,
+        num_workers=8,
         threads_per_worker=8,
         use_gpu=True,
         gradient_checkpointing=True,
         sample_every_steps=0,
         optimizer=OptimizerSpec(lr=2.4e-4, warmup_steps=500, schedule="cosine"),
+        guard=_GUARD,
         zero=ZeroSpec(stage=2, bf16=True),
     )
 
 
 @recipe
+def flux_shadow_1x80gb() -> TrainSpec:
+    """The same on one GPU of 80 GB."""
+    return flux_shadow().model_copy(update=_ONE)
+
+
+@recipe
+def flux_shadow_64x80gb() -> TrainSpec:
+    """The same on 64 GPUs of 80 GB, a picture on each: eight times the batch."""
+    return _wide(flux_shadow(), 8)
+
+
+@recipe
 def flux_shadow_1x24gb() -> TrainSpec:
-    """The same on one card of 24 GB, with a LoRA of rank 64."""
-    changes = {"network": ShadowNetworkSpec(rank=64), "memory": "nf4", "zero": ZeroSpec(stage=2, bf16=True, offload_optimizer=True)}
-    return flux_shadow().model_copy(update=changes)
+    """The same on one card of 24 GB, with a LoRA of rank 64: four bits, recomputation, the optimizer's moments in eight bits."""
+    optimizer = flux_shadow().optimizer.model_copy(update={"kind": "adamw8bit"})
+    return flux_shadow().model_copy(update={**_CARD, "network": ShadowNetworkSpec(rank=64), "optimizer": optimizer})
 
 
 @recipe
@@ -95,7 +123,7 @@ def flux_stage1() -> TrainSpec:
         validate_every_steps=1000,
         attention="measured",
         optimizer=OptimizerSpec(lr=1e-4, warmup_steps=500),
-        guard=GuardSpec(norm_factor=10.0),
+        guard=_GUARD,
         ema=EmaSpec(half_life_samples=30000),
         zero=ZeroSpec(stage=2, bf16=True),
         checkpoint=CheckpointSpec(every_steps=500, keep=3),
@@ -198,13 +226,14 @@ def _card(spec: TrainSpec) -> TrainSpec:
     return spec.model_copy(update={**_CARD, "log_every_steps": 1, "zero": ZeroSpec(stage=2, bf16=True, offload_optimizer=True)})
 
 
-def _wide(spec: TrainSpec) -> TrainSpec:
-    """With four times the batch the noise of a gradient halves, and so the rate doubles."""
+def _wide(spec: TrainSpec, factor: int = 4) -> TrainSpec:
+    """On 64 GPUs, `factor` times the batch. The noise of a gradient falls with the root of it, and so the rate rises with the root."""
     o = spec.optimizer
-    optimizer = o.model_copy(update={"lr": 2 * o.lr, "warmup_steps": max(100, o.warmup_steps // 4)})
-    checkpoint, every = CheckpointSpec(every_steps=125, keep=3), spec.validate_every_steps // 4
-    sizes = {"num_workers": 64, "batch_size": 4 * spec.batch_size, "num_steps": spec.num_steps // 4}
-    return spec.model_copy(update={**sizes, "optimizer": optimizer, "checkpoint": checkpoint, "validate_every_steps": every})
+    optimizer = o.model_copy(update={"lr": math.sqrt(factor) * o.lr, "warmup_steps": max(100, o.warmup_steps // factor)})
+    checkpoint = CheckpointSpec(every_steps=spec.checkpoint.every_steps // factor, keep=3)
+    every = {name: getattr(spec, name) // factor for name in ("num_steps", "sample_every_steps", "validate_every_steps")}
+    sizes = {"num_workers": 64, "batch_size": factor * spec.batch_size}
+    return spec.model_copy(update={**sizes, **every, "optimizer": optimizer, "checkpoint": checkpoint})
 
 
 def _small(network: Any, num_steps: int, batch_size: int, micro_batch_size: int, optimizer: OptimizerSpec, half_life: int) -> TrainSpec:
@@ -221,6 +250,7 @@ def _small(network: Any, num_steps: int, batch_size: int, micro_batch_size: int,
         sample_every_steps=1000,
         optimizer=optimizer,
         ema=EmaSpec(half_life_samples=half_life),
+        guard=_GUARD,
         zero=ZeroSpec(stage=1),
         checkpoint=CheckpointSpec(every_steps=1000, keep=3),
     )

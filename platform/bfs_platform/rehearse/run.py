@@ -15,7 +15,7 @@ from bfs_platform.config import get
 from bfs_platform.console.screen import say
 from bfs_platform.processes import ROOT, Child, free_port, private_cluster, short, show
 from bfs_platform.rehearse.records import write_records
-from bfs_platform.rehearse.road import Step, road
+from bfs_platform.rehearse.road import SERVE, Step, road
 from bfs_platform.rehearse.watch import Watched, watched
 from bfs_platform.train.network_spec import SharingSpec
 from bfs_platform.train.plan.geometry import Geometry, flux, of_configs
@@ -129,7 +129,7 @@ class Rehearsal:
         if step.job.startswith("build"):
             small = (f"buckets=[[{self.side},{self.side}]]", "records_per_shard=2", "checks.min_object_pixels=16", "max_reject_rate=0.5")
             shadow = "shadow.kind=procedural" if step.job == "build_stage1" else "shadow.kind=none"
-            return (*small, *_KINDS, shadow, *_EMPTY_POOLS)
+            return (*small, *_KINDS, shadow, "memory=none", *_EMPTY_POOLS)
         if step.trains:
             changes = [f"num_steps={self.steps}", f"batch_size={self.workers}", "micro_batch_size=1", f"num_workers={self.workers}"]
             changes += ["threads_per_worker=1", f"use_gpu={str(gpu).lower()}", "checkpoint.every_steps=1", "log_every_steps=1"]
@@ -143,6 +143,7 @@ class Rehearsal:
             return (
                 *(f"learned.{name}=null" for name in ("clip", "dino", "kid", "pyiqa", "hpsv3")),
                 *("num_records=1", f"short_side={self.side}", "kept_records=1", "steps=1", "baselines=[]", "actors=1"),
+                *(f"gpus_per_actor={int(gpu)}", *([] if _has_bitsandbytes() else ["memory=null"])),
             )
         # Layers of random weights may cover a picture whole: there is no background left whose change could be measured.
         return ("smoke.steps=1", "smoke.may_be_blank=true", 'thresholds={"failed_fraction": {"max": 0.0}}')
@@ -153,7 +154,7 @@ class Rehearsal:
 
         port, began = free_port(), time.monotonic()
         program = str(Path(sys.executable).with_name("bfs"))
-        command = [program, "serve", "--model", "models:/bfs@champion", "--port", str(port)]
+        command = [program, *SERVE[1:], "--port", str(port)]
         show(command)
         with Child(command, environment) as service:
             service.wait_for("ready http")

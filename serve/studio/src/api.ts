@@ -1,5 +1,7 @@
 /** The service over HTTP: keys, problem documents, jobs and their events. Addresses are those beside the page's folder. */
 
+import { random } from "./document";
+
 export interface Job {
   id: string;
   kind: string;
@@ -52,18 +54,34 @@ const KEY = "bfs-key";
 const RETRY_MS = [500, 1000, 2000, 4000, 8000];
 const PATIENCE_MS = 120_000;
 
-let askForKey: (wrong: boolean) => Promise<string> = () => Promise.reject(new Error("no way to ask"));
-let asking: Promise<string> | null = null;
+/** Why a key is asked for. Only who wanted another one can call it off. */
+export type Why = "needed" | "wrong" | "another";
+type Ask = (why: Why) => Promise<string | null>;
+
+let askForKey: Ask = () => Promise.reject(new Error("no way to ask"));
+let asking: Promise<string | null> | null = null;
 let onReach: (away: boolean) => void = () => undefined;
 
 /** How to get a key from the person, and whom to tell whether the service can be reached. */
-export function connect(ask: (wrong: boolean) => Promise<string>, reached: (away: boolean) => void): void {
+export function connect(ask: Ask, reached: (away: boolean) => void): void {
   askForKey = ask;
   onReach = reached;
 }
 
 export const address = (path: string): string => new URL(path.replace(/^\//, ""), ROOT).href;
-export const currentKey = (): string | null => sessionStorage.getItem(KEY);
+export const currentKey = (): string | null => usableKey(sessionStorage.getItem(KEY) ?? "");
+
+/** A key without what copying adds to it unseen; null for one that no header can carry. */
+export function usableKey(text: string): string | null {
+  const key = text.replace(/[\s\u00ad\u200b-\u200f\u2060\ufeff]/gu, "");
+  return /^[\x21-\x7e]+$/.test(key) ? key : null;
+}
+
+/** Let the person give another key, though this one is accepted: it may not be good for everything. */
+export async function changeKey(): Promise<void> {
+  const key = await askForKey("another");
+  if (key !== null) sessionStorage.setItem(KEY, key);
+}
 
 /** One request. Raises `Problem` and `Away`; asks for a key where one is needed. */
 export async function request(path: string, init: RequestInit = {}): Promise<Response> {
@@ -92,8 +110,22 @@ export async function request(path: string, init: RequestInit = {}): Promise<Res
 /** Ask once, however many requests wait for the key. */
 async function newKey(refused: string | null): Promise<void> {
   if (currentKey() !== refused) return;
-  asking ??= askForKey(refused !== null).finally(() => (asking = null));
-  sessionStorage.setItem(KEY, await asking);
+  asking ??= askForKey(refused === null ? "needed" : "wrong").finally(() => (asking = null));
+  sessionStorage.setItem(KEY, (await asking) ?? "");
+}
+
+/** What an answer holds. A connection that breaks off within it is as good as none. */
+async function whole<T>(reading: Promise<T>): Promise<T> {
+  try {
+    return await reading;
+  } catch (error) {
+    onReach(true);
+    throw new Away(String(error));
+  }
+}
+
+async function json<T>(path: string, init?: RequestInit): Promise<T> {
+  return whole((await request(path, init)).json() as Promise<T>);
 }
 
 async function problemOf(response: Response): Promise<ProblemBody> {
@@ -121,32 +153,38 @@ export async function patiently<T>(again: () => Promise<T>, signal?: AbortSignal
 
 export function pause(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal?.addEventListener("abort", () => {
+    const end = (): void => {
       clearTimeout(timer);
+      signal?.removeEventListener("abort", end);
       resolve();
-    });
+    };
+    const timer = setTimeout(end, signal?.aborted ? 0 : ms);
+    signal?.addEventListener("abort", end);
   });
 }
 
 export async function models(): Promise<Model[]> {
-  return ((await (await request("/v1/models")).json()) as { models: Model[] }).models;
+  return (await json<{ models: Model[] }>("/v1/models")).models;
 }
 
 /** Start a job; `key` makes it safe to send again. */
-export async function start(path: string, form: FormData, key: string, signal?: AbortSignal): Promise<Job> {
-  const init = { method: "POST", body: form, headers: { "Idempotency-Key": key }, ...(signal ? { signal } : {}) };
-  return patiently(async () => (await (await request(path, init)).json()) as Job, signal);
+export async function start(path: string, form: FormData, key: string): Promise<Job> {
+  return patiently(() => json<Job>(path, { method: "POST", body: form, headers: { "Idempotency-Key": key } }));
 }
 
-export const job = async (id: string): Promise<Job> => (await (await request(`/v1/jobs/${id}`)).json()) as Job;
+export const job = (id: string): Promise<Job> => json<Job>(`/v1/jobs/${id}`);
 
 export async function cancel(id: string): Promise<void> {
   await patiently(() => request(`/v1/jobs/${id}`, { method: "DELETE" }));
 }
 
 export async function result(id: string, format: string): Promise<Uint8Array<ArrayBuffer>> {
-  return patiently(async () => new Uint8Array(await (await request(`/v1/jobs/${id}/result?format=${format}`)).arrayBuffer()));
+  return patiently(async () => new Uint8Array(await whole((await request(`/v1/jobs/${id}/result?format=${format}`)).arrayBuffer())));
+}
+
+/** Let the service forget a finished job and its pictures, so that they take no room there. It would do so by itself, later. */
+export async function release(id: string): Promise<void> {
+  await request(`/v1/jobs/${id}/result`, { method: "DELETE" }).catch(() => undefined);
 }
 
 /** Compose a document, or change it: waits for the answer. */
@@ -154,9 +192,16 @@ export async function compose(document: Blob, format: string, edits: object[] = 
   const form = new FormData();
   form.set("document", document, "document");
   if (edits.length > 0) form.set("edits", JSON.stringify(edits));
-  const response = await patiently(() => request(`/v1/exports?format=${format}`, { method: "POST", body: form, headers: { Prefer: "wait=120" } }));
-  if (response.status === 202) return new Blob([await result(((await response.json()) as Job).id, format)]);
-  return response.blob();
+  const init = { method: "POST", body: form, headers: { Prefer: "wait=120", "Idempotency-Key": random() } };
+  const [id, answer] = await patiently(async () => {
+    const response = await request(`/v1/exports?format=${format}`, init);
+    const place = response.headers.get("Location")?.split("/").at(-1) ?? "";
+    return [place, response.status === 202 ? null : await whole(response.blob())] as const;
+  });
+  if (!answer) await follow(id, 0, () => undefined, new AbortController().signal);
+  const file = answer ?? new Blob([await result(id, format)]);
+  if (id) void release(id);
+  return file;
 }
 
 /** Follow a job to its end, over broken connections, from the event after `last`. Raises `Problem` where the job is gone. */

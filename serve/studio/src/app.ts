@@ -3,12 +3,12 @@
 import type * as api from "./api";
 import * as edit from "./document";
 import type { Doc, Layer, Look } from "./document";
-import { Drawer, under_way, type Candidate, type Drawing } from "./drawing";
+import { Drawer, type Candidate, type Drawing } from "./drawing";
 import { sentence } from "./errors";
 import { emptyForm, type Form } from "./form";
 import { boxBetween, defaultBox, type Box } from "./geometry";
 import { History } from "./history";
-import { arrived } from "./painting";
+import { arrived, takeUp } from "./painting";
 import * as persist from "./persist";
 
 export type Tool = "box" | "move";
@@ -33,6 +33,8 @@ export class App {
   models: api.Model[] = [];
   notice: Notice | null = null;
   away = false;
+  /** Whether something could not be kept here. */
+  unkept = false;
   busy = 0;
   workId = edit.random();
   title = "";
@@ -50,8 +52,22 @@ export class App {
     return this.history?.present ?? null;
   }
 
+  /** The document as it is, was, and may be again. */
+  get documents(): Doc[] {
+    const saved = this.history?.saved();
+    return saved ? [...saved.past, saved.present, ...saved.future] : [];
+  }
+
   get model(): api.Model | undefined {
     return this.models.find((model) => model.name === this.form.model) ?? this.models.find((model) => model.default);
+  }
+
+  /** The form without what is not on offer any more: its fields are hidden then. */
+  get asked(): Form {
+    const { form, model, models } = this;
+    const known = form.model === null || models.length === 0 || models.some((one) => one.name === form.model);
+    const shown = model?.state !== "ready" || model.capabilities.includes("reference");
+    return { ...form, model: known ? form.model : null, reference: shown ? form.reference : null };
   }
 
   /** What the canvas shows of a drawing that is not in the document: a candidate that is looked at, or one on its way. */
@@ -165,12 +181,19 @@ export class App {
     this.history = new History(work.history);
     this.form = { ...emptyForm(), ...work.form };
     this.selection = [];
-    const mine = this.drawings.filter((drawing) => drawing.work === work.id);
-    this.current = mine.find(under_way) ?? null;
-    for (const drawing of mine) if (under_way(drawing) && !asCopy) this.drawer.carry(drawing);
+    this.current = this.shown = null;
     this.rememberHere();
-    if (asCopy) this.save();
+    if (asCopy) this.save(); // its drawings stay with the original
+    else takeUp(this);
     this.changed();
+  }
+
+  /** The drawings as they are kept, by whichever tab; those that are carried out here are known better. */
+  async readDrawings(): Promise<void> {
+    const kept = await persist.drawings();
+    const here = this.drawings.filter((drawing) => this.drawer.carries(drawing) || !kept.some(({ id }) => id === drawing.id));
+    const others = kept.filter(({ id }) => !here.some((drawing) => drawing.id === id));
+    this.drawings = [...here, ...others].sort((a, b) => b.created - a.created);
   }
 
   private rememberHere(): void {
@@ -188,7 +211,7 @@ export class App {
     clearTimeout(this.saving);
     this.saving = null;
     const work = { id: this.workId, title: this.title, history: this.history.saved(), form: this.form, updated: Date.now(), thumb: this.thumb() };
-    persist.putWork(work).catch((error: unknown) => console.warn("the work is not kept", error));
+    void persist.putWork(work);
   }
 
   /** Set by the stage: a small picture of the canvas. */

@@ -1,6 +1,6 @@
 /** The document: immutable, from back to front. Every edit is a function from one document to the next. */
 
-import type { Box, Size } from "./geometry";
+import { shifted, type Box, type Size } from "./geometry";
 
 export const BLEND_MODES = ["normal", "multiply", "screen"] as const;
 export type BlendMode = (typeof BLEND_MODES)[number];
@@ -24,6 +24,7 @@ export interface Layer {
   readonly locked: boolean;
   readonly group: string | null;
   readonly part: "object" | "effects" | null;
+  /** What was asked for. It moves with the layer, and like the size is that of the PNG: `shownBox` is `scale` times as large. */
   readonly box: Box | null;
   readonly prompt: string | null;
   readonly seed: number | null;
@@ -41,6 +42,16 @@ export type Look = Partial<Pick<Layer, "name" | "x" | "y" | "scale" | "opacity" 
 
 export const shownWidth = (layer: Layer): number => Math.max(1, Math.round(layer.width * layer.scale));
 export const shownHeight = (layer: Layer): number => Math.max(1, Math.round(layer.height * layer.scale));
+
+/** The box on the canvas: it grows about the layer's corner, as the service has it (`Layer.resized`). */
+export function shownBox(layer: Layer): Box | null {
+  const { box, x, y, width, height, scale } = layer;
+  if (!box || scale === 1) return box;
+  const [x0, y0, x1, y1] = shifted(box, -x, -y);
+  const [left, right] = [x0, x1].map((at) => Math.round((at * shownWidth(layer)) / width)) as [number, number];
+  const [top, bottom] = [y0, y1].map((at) => Math.round((at * shownHeight(layer)) / height)) as [number, number];
+  return shifted([left, top, Math.max(right, left + 1), Math.max(bottom, top + 1)], x, y);
+}
 
 export const find = (doc: Doc, id: string): Layer | undefined => doc.layers.find((layer) => layer.id === id);
 
@@ -60,13 +71,15 @@ export function unitOf(doc: Doc, id: string): Layer[] {
   return units(doc).find((unit) => unit.some((layer) => layer.id === id)) ?? [];
 }
 
-/** Change how layers look. What is locked keeps its place, but can be unlocked, shown and hidden. */
+/** Change how layers look; their boxes move with them. What is locked keeps its place, but can be unlocked, shown and hidden. */
 export function update(doc: Doc, ids: readonly string[], look: Look | ((layer: Layer) => Look)): Doc {
   const layers = doc.layers.map((layer) => {
     if (!ids.includes(layer.id)) return layer;
     const wanted = typeof look === "function" ? look(layer) : look;
     const changed = { ...layer, ...(layer.locked ? withoutPlace(wanted) : wanted) };
-    return same(layer, changed) ? layer : changed;
+    const [dx, dy] = [changed.x - layer.x, changed.y - layer.y];
+    const box = layer.box && (dx !== 0 || dy !== 0) ? shifted(layer.box, dx, dy) : layer.box;
+    return same(layer, changed) ? layer : { ...changed, box };
   });
   return layers.every((layer, index) => layer === doc.layers[index]) ? doc : { ...doc, layers };
 }

@@ -7,8 +7,10 @@ import { random } from "./document";
 import { fieldsOf, seedOf, type Form } from "./form";
 import type { Size } from "./geometry";
 import * as persist from "./persist";
+import { Slots } from "./slots";
 
-const QUEUE_MS = 2000;
+const ASK_MS = 2000;
+const MOST_FOLLOWED = 2; // browsers open six connections to a service, and other requests need theirs
 
 export type Status = "sending" | "queued" | "running" | "done" | "failed" | "canceled";
 
@@ -43,11 +45,14 @@ export interface Drawing {
   readonly above: string | null;
   readonly replaces: string | null;
   candidates: Candidate[];
+  /** Whether it waits to be taken: until a candidate lies in the document, or its candidates were closed. */
+  open: boolean;
   /** A small picture for the history. */
   thumb: string;
 }
 
 export const ended = (candidate: Candidate): boolean => ["done", "failed", "canceled"].includes(candidate.status);
+export const done = (candidate: Candidate): boolean => candidate.status === "done";
 export const under_way = (drawing: Drawing): boolean => !drawing.candidates.every(ended);
 
 type Facts = Pick<Drawing, "work" | "kind" | "form" | "canvas" | "base" | "reference" | "above" | "replaces">;
@@ -67,12 +72,15 @@ export function newDrawing(facts: Facts): Drawing {
     warnings: [],
     problem: null,
   }));
-  return { ...facts, id: random(), created: Date.now(), candidates, thumb: "" };
+  return { ...facts, id: random(), created: Date.now(), candidates, open: true, thumb: "" };
 }
 
 /** Carries drawings out, each candidate as a job of its own, so that they arrive one by one. */
 export class Drawer {
   private readonly stops = new Map<string, AbortController>();
+  private readonly streams = new Slots(MOST_FOLLOWED);
+  private readonly carried = new Set<string>();
+  private readonly forgotten = new Set<string>();
 
   constructor(
     private readonly changed: (drawing: Drawing) => void,
@@ -81,6 +89,8 @@ export class Drawer {
 
   /** Begin, or go on after a reload. */
   carry(drawing: Drawing): void {
+    if (this.carried.has(drawing.id)) return;
+    this.carried.add(drawing.id);
     void this.keep(drawing);
     // One after the other, so that they stand in the queue as they stand on the page.
     let before: Promise<void> = Promise.resolve();
@@ -93,43 +103,69 @@ export class Drawer {
     }
   }
 
+  /** Whether it is, or was, carried out here. */
+  carries(drawing: Drawing): boolean {
+    return this.carried.has(drawing.id);
+  }
+
   cancel(drawing: Drawing, only?: Candidate): void {
     for (const candidate of drawing.candidates) {
       if (ended(candidate) || (only && candidate !== only)) continue;
       candidate.status = "canceled";
       this.stops.get(candidate.key)?.abort();
-      if (candidate.job) api.cancel(candidate.job).catch(() => undefined);
+      if (candidate.job) void this.drop(drawing, candidate.job);
     }
     this.tell(drawing);
     void this.keep(drawing);
+  }
+
+  /** Nothing of it is to remain, here or on the service. */
+  forget(drawing: Drawing): void {
+    this.forgotten.add(drawing.id);
+    const ran = drawing.candidates.filter(ended);
+    this.cancel(drawing);
+    for (const { job } of ran) if (job) void api.release(job);
+    void persist.removeDrawing(drawing.id).catch(() => undefined);
+  }
+
+  async keep(drawing: Drawing): Promise<boolean> {
+    if (this.forgotten.has(drawing.id)) return false;
+    const quiet = { ...drawing, candidates: drawing.candidates.map((candidate) => ({ ...candidate, preview: null })) };
+    return persist.putDrawing(quiet);
+  }
+
+  private async drop(drawing: Drawing, job: string): Promise<void> {
+    await api.cancel(job).catch(() => undefined);
+    if (this.forgotten.has(drawing.id)) await api.release(job);
   }
 
   private async one(drawing: Drawing, candidate: Candidate, sent: () => void): Promise<void> {
     if (ended(candidate)) return;
     const stop = new AbortController();
     this.stops.set(candidate.key, stop);
+    let stored = false;
     try {
       if (!candidate.job) {
         const path = drawing.kind === "layer" ? "/v1/layers" : "/v1/extractions";
         const job = await api.start(path, await this.form(drawing, candidate), candidate.key);
         candidate.job = job.id;
-        if (stop.signal.aborted) return void api.cancel(job.id).catch(() => undefined);
+        if (stop.signal.aborted) return void this.drop(drawing, job.id);
         candidate.status = "queued";
         candidate.position = job.queue_position ?? null;
         this.tell(drawing);
         await this.keep(drawing);
       }
       sent();
-      void this.watchQueue(drawing, candidate, candidate.job, stop.signal);
-      await api.follow(candidate.job, candidate.lastEvent, (event) => this.heard(drawing, candidate, event), stop.signal);
-      if (!stop.signal.aborted) await this.fetched(drawing, candidate);
+      await this.untilEnd(drawing, candidate, candidate.job, stop.signal);
+      if (!stop.signal.aborted) stored = await this.fetched(drawing, candidate);
     } catch (error) {
-      if (!stop.signal.aborted) this.failed(candidate, error);
+      if (!stop.signal.aborted && !(await this.fetchedElsewhere(drawing, candidate))) this.failed(candidate, error);
     } finally {
       this.stops.delete(candidate.key);
       candidate.preview = null;
       this.tell(drawing);
-      await this.keep(drawing);
+      // Not before both are kept here: a page that is closed in between asks again.
+      if ((await this.keep(drawing)) && stored && candidate.job) void api.release(candidate.job);
     }
   }
 
@@ -146,12 +182,33 @@ export class Drawer {
     return form;
   }
 
-  /** Events tell the first place in the queue; later ones are asked for. */
-  private async watchQueue(drawing: Drawing, candidate: Candidate, id: string, signal: AbortSignal): Promise<void> {
-    for (await api.pause(QUEUE_MS, signal); candidate.status === "queued" && !signal.aborted; await api.pause(QUEUE_MS, signal)) {
+  /** Follow a job to its end: by its events when it is its turn, and by asking now and then. */
+  private async untilEnd(drawing: Drawing, candidate: Candidate, id: string, signal: AbortSignal): Promise<void> {
+    const end = new AbortController();
+    const until = AbortSignal.any([signal, end.signal]);
+    let follows = false;
+    const followed = this.streams.run(until, () => {
+      follows = true;
+      return api.follow(id, candidate.lastEvent, (event) => this.heard(drawing, candidate, event), until);
+    });
+    try {
+      await Promise.race([followed, this.asked(drawing, candidate, id, () => follows, until)]);
+    } finally {
+      followed.catch(() => undefined);
+      end.abort();
+    }
+  }
+
+  /** Ask for what events do not tell: the place in the queue, and all of it while nobody follows. Comes back at the end of the job. */
+  private async asked(drawing: Drawing, candidate: Candidate, id: string, follows: () => boolean, until: AbortSignal): Promise<void> {
+    for (await api.pause(ASK_MS, until); !until.aborted; await api.pause(ASK_MS, until)) {
+      if (follows() && candidate.status !== "queued") continue;
       const job = await api.job(id).catch(() => null);
-      if (job?.queue_position === undefined || candidate.status !== "queued") continue;
-      candidate.position = job.queue_position;
+      if (!job || until.aborted) continue;
+      if (job.status !== "queued" && job.status !== "running") return;
+      candidate.position = job.queue_position ?? candidate.position;
+      if (!follows()) candidate.status = job.status;
+      if (!follows() && job.progress) Object.assign(candidate, job.progress);
       this.tell(drawing);
     }
   }
@@ -170,27 +227,40 @@ export class Drawer {
     this.tell(drawing);
   }
 
-  /** The end as the service tells it: a layer, or why there is none. */
-  private async fetched(drawing: Drawing, candidate: Candidate): Promise<void> {
+  /** The end as the service tells it: a layer, or why there is none. Returns whether nothing on the service is needed any more. */
+  private async fetched(drawing: Drawing, candidate: Candidate): Promise<boolean> {
     const job = await api.patiently(() => api.job(candidate.job ?? ""));
     if (job.status === "canceled") {
       candidate.status = "canceled";
-    } else if (job.status === "failed" && job.problem) {
+      return true;
+    }
+    if (job.status === "failed" && job.problem) {
       candidate.problem = job.problem;
       candidate.status = "failed";
-    } else {
-      const { doc, pictures } = read(await api.result(job.id, "zip"));
-      await persist.putPictures(pictures);
-      const name = drawing.form.prompt;
-      candidate.layers = doc.layers
-        .filter((layer) => layer.role === "foreground")
-        .map((layer) => ({ ...layer, id: `layer-${random()}`, name: name || layer.name, drawing: drawing.id }));
-      candidate.warnings = job.warnings ?? [];
-      if (candidate.status !== "canceled") {
-        candidate.status = "done";
-        this.arrived(drawing, candidate);
-      }
+      return true;
     }
+    const { doc, pictures } = read(await api.result(job.id, "zip"));
+    const stored = await persist.putPictures(pictures);
+    const name = drawing.form.prompt;
+    candidate.layers = doc.layers
+      .filter((layer) => layer.role === "foreground")
+      .map((layer) => ({ ...layer, id: `layer-${random()}`, name: name || layer.name, drawing: drawing.id }));
+    candidate.warnings = job.warnings ?? [];
+    if (candidate.status !== "canceled") {
+      candidate.status = "done";
+      this.arrived(drawing, candidate);
+    }
+    return stored;
+  }
+
+  /** What the service has forgotten, another tab may have fetched. Returns whether it has. */
+  private async fetchedElsewhere(drawing: Drawing, candidate: Candidate): Promise<boolean> {
+    const kept = await persist.drawing(drawing.id).catch(() => undefined);
+    const same = kept?.candidates.find((one) => one.key === candidate.key && done(one));
+    if (!same) return false;
+    Object.assign(candidate, same);
+    this.arrived(drawing, candidate);
+    return true;
   }
 
   private failed(candidate: Candidate, error: unknown): void {
@@ -201,10 +271,5 @@ export class Drawer {
 
   private tell(drawing: Drawing): void {
     this.changed(drawing);
-  }
-
-  private async keep(drawing: Drawing): Promise<void> {
-    const quiet = { ...drawing, candidates: drawing.candidates.map((candidate) => ({ ...candidate, preview: null })) };
-    await persist.putDrawing(quiet).catch(() => undefined);
   }
 }

@@ -3,7 +3,11 @@
 import { Away, Problem, type ProblemBody } from "./api";
 import { t } from "./text";
 
+/** A sentence that is said as it is. */
+export class Told extends Error {}
+
 export function sentence(error: unknown): string {
+  if (error instanceof Told) return error.message;
   if (error instanceof Away) return t("problem.away");
   if (error instanceof Problem) return problemText(error.body);
   return t("problem.bug", { detail: String(error instanceof Error ? error.message : error) });

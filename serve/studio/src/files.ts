@@ -5,14 +5,19 @@ import type { App } from "./app";
 import { manifestIn, read, write } from "./archive";
 import * as edit from "./document";
 import type { Doc, Layer } from "./document";
+import { Told } from "./errors";
 import { MAX_SEED, type Form } from "./form";
 import * as persist from "./persist";
 import { t } from "./text";
+
+const MIB = 2 ** 20;
+const MOST_BYTES = 60 * MIB; // of all pictures of a document, so that it goes to the service in one request (65 MiB)
 
 /** Open whatever was dropped, pasted or chosen: a document of ours, or a picture. */
 export async function open(app: App, file: Blob, name: string, form: Partial<Form> = {}): Promise<void> {
   await app.attempt(async () => {
     const { doc, pictures } = read(new Uint8Array(await (await api.compose(file, "zip")).arrayBuffer()));
+    checkSize(pictures);
     await persist.putPictures(pictures);
     const told = await toldBy(file, doc);
     const alone = doc.layers.length === 1 && doc.layers[0]?.role === "foreground" ? doc.layers[0] : null;
@@ -26,6 +31,12 @@ export async function open(app: App, file: Blob, name: string, form: Partial<For
     }
     if (told.seed !== undefined) app.say(t("opened.told"));
   });
+}
+
+/** A photograph grows when it becomes a PNG. One that is too large now could be looked at, and no more. */
+function checkSize(pictures: ReadonlyMap<string, Blob>): void {
+  const taken = [...pictures.values()].reduce((sum, blob) => sum + blob.size, 0);
+  if (taken > MOST_BYTES) throw new Told(t("open.tooLarge", { size: Math.ceil(taken / MIB), most: MOST_BYTES / MIB }));
 }
 
 export async function useReference(app: App, file: Blob | null): Promise<void> {

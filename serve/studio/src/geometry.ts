@@ -27,6 +27,15 @@ export function movedInto(box: Box, canvas: Size): Box {
   return [x, y, x + width, y + height];
 }
 
+/** A box of somewhere else as it can be here: cut off at the canvas, or moved into it where nothing would be left. */
+export function cutTo(box: Box, canvas: Size): Box {
+  const [x0, y0, x1, y1] = box;
+  const meets = x0 < canvas.width && y0 < canvas.height && x1 > 0 && y1 > 0;
+  return meets ? boxBetween(x0, y0, x1, y1, canvas) : movedInto(box, canvas);
+}
+
+export const shifted = ([x0, y0, x1, y1]: Box, dx: number, dy: number): Box => [x0 + dx, y0 + dy, x1 + dx, y1 + dy];
+
 /** A box in the lower middle, where tables and floors are. */
 export function defaultBox(canvas: Size): Box {
   const side = 0.45 * Math.min(canvas.width, canvas.height);

@@ -13,6 +13,7 @@ export const CORNERS = ["top-left", "top-right", "bottom-left", "bottom-right"];
 export class Grips {
   readonly frames = new Transformer({ rotateEnabled: false, flipEnabled: false, ignoreStroke: true, keepRatio: true, enabledAnchors: CORNERS });
   private readonly grips = new Map<string, Rect>();
+  private dropping = false;
 
   constructor(
     private readonly app: App,
@@ -26,7 +27,21 @@ export class Grips {
     });
   }
 
+  /** Whether the pointer holds them: then they are its, and not the document's. */
+  get held(): boolean {
+    return this.frames.isTransforming() || [...this.grips.values()].some((grip) => grip.isDragging());
+  }
+
+  /** Let go without taking anything over. */
+  drop(): void {
+    this.dropping = true;
+    this.frames.stopTransform();
+    for (const grip of this.grips.values()) grip.stopDrag();
+    this.dropping = false;
+  }
+
   show(doc: Doc): void {
+    if (this.held) return;
     const { tool, selection } = this.app;
     const wanted = tool === "move" ? doc.layers.filter((layer) => selection.includes(layer.id) && layer.role === "foreground") : [];
     for (const [id, grip] of this.grips) {
@@ -67,6 +82,8 @@ export class Grips {
 
   /** Where all grips are now becomes where their layers are. */
   private take(): void {
+    if (this.dropping) return;
+    this.app.changed(); // what was not shown meanwhile
     this.app.look([...this.grips.keys()], (layer) => {
       const grip = this.grips.get(layer.id);
       return grip ? { x: Math.round(grip.x()), y: Math.round(grip.y()), scale: scaleOf(grip, layer) } : {};

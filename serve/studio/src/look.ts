@@ -1,7 +1,9 @@
 /** How layers look on a small canvas of the page: for lists, and to find what lies under the pointer. Never for a file. */
 
 import { shownHeight, shownWidth, type Doc, type Layer } from "./document";
-import { loaded } from "./pictures";
+import { ended, type Candidate, type Drawing } from "./drawing";
+import { around, defaultBox } from "./geometry";
+import { loaded, withPictures } from "./pictures";
 
 /** Blend modes as canvases call them. */
 export const OPERATIONS = { normal: "source-over", multiply: "multiply", screen: "screen" } as const;
@@ -25,6 +27,24 @@ export function thumb(doc: Doc): string {
     context.drawImage(image, layer.x * scale, layer.y * scale, shownWidth(layer) * scale, shownHeight(layer) * scale);
   }
   return canvas.toDataURL("image/webp", 0.7);
+}
+
+/** The surroundings of a drawing's box, with what there is of a candidate. */
+export function paintTile(canvas: HTMLCanvasElement, drawing: Drawing, candidate: Candidate | undefined): Promise<void> {
+  const { canvas: size } = drawing;
+  const layer = candidate?.layers[0];
+  const { x, y, side } = around(drawing.form.box ?? layer?.box ?? defaultBox(size), size);
+  const scale = canvas.width / side;
+  const name = layer?.picture ?? (candidate && !ended(candidate) ? candidate.preview : null);
+  return withPictures([drawing.base, name], ([base, drawn]) => {
+    const context = canvas.getContext("2d");
+    if (!context) return;
+    context.clearRect(0, 0, canvas.width, canvas.height);
+    if (base) context.drawImage(base, -x * scale, -y * scale, size.width * scale, size.height * scale);
+    if (!drawn) return;
+    const place = layer ?? { x: 0, y: 0, width: size.width, height: size.height };
+    context.drawImage(drawn, (place.x - x) * scale, (place.y - y) * scale, place.width * scale, place.height * scale);
+  });
 }
 
 /** Whether a layer shows more than a trace at a point of the canvas. */

@@ -21,13 +21,32 @@ interface Schema extends DBSchema {
   pictures: { key: string; value: { blob: Blob; at: number } };
 }
 
-const KEPT_WORKS = 20;
+export const KEPT_WORKS = 20;
 const KEPT_DRAWINGS = 300;
 const YOUNG_MS = 3_600_000; // another tab may be about to use it
 
 let database: Promise<IDBPDatabase<Schema>> | null = null;
-/** Where nothing can be kept (private windows of some browsers), memory has to do. */
+let tidying: Promise<void> | null = null;
+let asked: Promise<boolean> | undefined;
+/** Pictures that are not kept yet, or cannot be. */
 const memory = new Map<string, Blob>();
+/** What could not be kept: works and drawings by their id, pictures by their name. */
+const unkept = new Set<string>();
+
+interface Page {
+  /** Whether this tab or another one has a work open. */
+  readonly isOpen: (work: string) => Promise<boolean>;
+  /** The documents that this tab holds, kept or not. */
+  readonly documents: () => readonly Doc[];
+  /** Hears whether all is kept. */
+  readonly onKept: (all: boolean) => void;
+}
+
+let page: Page = { isOpen: () => Promise.resolve(false), documents: () => [], onKept: () => undefined };
+
+export function connect(tab: Page): void {
+  page = tab;
+}
 
 function db(): Promise<IDBPDatabase<Schema>> {
   database ??= openDB<Schema>("bfs-studio", 1, {
@@ -49,49 +68,91 @@ export async function available(): Promise<boolean> {
   );
 }
 
-export async function putPictures(pictures: ReadonlyMap<string, Blob>): Promise<void> {
-  for (const [name, blob] of pictures) memory.set(name, blob);
+/** Write one thing; where there is no room, after letting go of what is old. Returns whether it is kept. */
+async function keep(name: string, put: (store: IDBPDatabase<Schema>) => Promise<unknown>): Promise<boolean> {
   try {
-    const transaction = (await db()).transaction("pictures", "readwrite");
-    for (const [name, blob] of pictures) void transaction.store.put({ blob, at: Date.now() }, name);
-    await transaction.done;
+    const store = await db();
+    await put(store).catch(async (error: unknown) => {
+      if ((error as Error).name !== "QuotaExceededError") throw error;
+      await tidy();
+      await put(store);
+    });
+    unkept.delete(name);
   } catch (error) {
-    console.warn("pictures are kept in memory only", error);
+    console.warn("not kept:", name, error);
+    unkept.add(name);
   }
+  page.onKept(unkept.size === 0);
+  return !unkept.has(name);
+}
+
+/** Keep pictures, and those for which there was no room before. Returns whether all of them are kept. */
+export async function putPictures(pictures: ReadonlyMap<string, Blob>): Promise<boolean> {
+  for (const [name, blob] of pictures) memory.set(name, blob);
+  for (const [name, blob] of [...memory]) {
+    if (memory.has(name) && (await keep(name, (store) => store.put("pictures", { blob, at: Date.now() }, name)))) memory.delete(name);
+  }
+  return ![...pictures.keys()].some((name) => unkept.has(name));
 }
 
 export async function picture(name: string): Promise<Blob> {
-  const near = memory.get(name);
-  if (near) return near;
-  const kept = await (await db()).get("pictures", name);
-  if (!kept) throw new Error(`the picture ${name} is lost`);
-  memory.set(name, kept.blob);
-  return kept.blob;
+  const found = memory.get(name) ?? (await (await db()).get("pictures", name))?.blob;
+  if (!found) throw new Error(`the picture ${name} is lost`);
+  return found;
 }
 
-export const putWork = async (work: Work): Promise<string> => (await db()).put("works", work);
+export const hasPicture = async (name: string): Promise<boolean> => memory.has(name) || (await (await db()).count("pictures", name)) > 0;
+
+export async function putWork(work: Work): Promise<void> {
+  const kept = keep(work.id, (store) => store.put("works", work)); // at once: the page may be about to close
+  if ([...memory.keys()].some((name) => unkept.has(name))) void putPictures(new Map());
+  asked ??= navigator.storage?.persist?.().catch(() => false); // else browsers may throw it all away where room gets short
+  await kept;
+}
+
 export const work = async (id: string): Promise<Work | undefined> => (await db()).get("works", id);
-export const removeWork = async (id: string): Promise<void> => (await db()).delete("works", id);
 export const works = async (): Promise<Work[]> => (await (await db()).getAllFromIndex("works", "updated")).reverse();
 
-export const putDrawing = async (drawing: Drawing): Promise<string> => (await db()).put("drawings", drawing);
-export const removeDrawing = async (id: string): Promise<void> => (await db()).delete("drawings", id);
+export async function removeWork(id: string): Promise<void> {
+  await (await db()).delete("works", id);
+  unkept.delete(id);
+}
+
+export const putDrawing = (drawing: Drawing): Promise<boolean> => keep(drawing.id, (store) => store.put("drawings", drawing));
+export const drawing = async (id: string): Promise<Drawing | undefined> => (await db()).get("drawings", id);
 export const drawings = async (): Promise<Drawing[]> => (await (await db()).getAllFromIndex("drawings", "created")).reverse();
 
+export async function removeDrawing(id: string): Promise<void> {
+  await (await db()).delete("drawings", id);
+  unkept.delete(id);
+}
+
 /** Let go of the oldest works and drawings, and of pictures that nothing shows any more. */
-export async function tidy(): Promise<void> {
+export function tidy(): Promise<void> {
+  tidying ??= tidied().finally(() => (tidying = null));
+  return tidying;
+}
+
+async function tidied(): Promise<void> {
   const store = await db();
-  const all = await works();
-  const drawn = await drawings();
-  for (const old of all.slice(KEPT_WORKS)) await removeWork(old.id);
-  for (const old of drawn.slice(KEPT_DRAWINGS)) await removeDrawing(old.id);
   const needed = new Set<string>();
-  for (const { history } of all.slice(0, KEPT_WORKS)) {
-    for (const doc of [...history.past, history.present, ...history.future]) doc.layers.forEach((layer) => needed.add(layer.picture));
+  const need = (docs: readonly Doc[]): void => docs.forEach((doc) => doc.layers.forEach((layer) => needed.add(layer.picture)));
+  need(page.documents());
+  for (const [index, { id, history, form }] of (await works()).entries()) {
+    if (index >= KEPT_WORKS && !(await page.isOpen(id))) {
+      await removeWork(id);
+      continue;
+    }
+    need([...history.past, history.present, ...history.future]);
+    if (form.reference) needed.add(form.reference);
   }
-  for (const drawing of drawn.slice(0, KEPT_DRAWINGS)) {
-    [drawing.base, drawing.reference].forEach((name) => name && needed.add(name));
-    drawing.candidates.forEach((candidate) => candidate.layers.forEach((layer) => needed.add(layer.picture)));
+  for (const [index, { id, base, reference, candidates }] of (await drawings()).entries()) {
+    if (index >= KEPT_DRAWINGS) {
+      await removeDrawing(id);
+      continue;
+    }
+    [base, reference].forEach((name) => name && needed.add(name));
+    candidates.forEach((candidate) => candidate.layers.forEach((layer) => needed.add(layer.picture)));
   }
   for (const name of await store.getAllKeys("pictures")) {
     const kept = needed.has(name) ? undefined : await store.get("pictures", name);

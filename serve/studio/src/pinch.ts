@@ -1,4 +1,4 @@
-/** Two fingers on an element: how much they zoom, about which point of it, and how far they move. */
+/** Two fingers on an element: that they begin, how much they zoom, about which point of it, and how far they move. */
 
 interface Fingers {
   readonly x: number;
@@ -6,10 +6,11 @@ interface Fingers {
   readonly distance: number;
 }
 
-export function pinch(element: HTMLElement, onMove: (zoom: number, point: { x: number; y: number }, dx: number, dy: number) => void): void {
+export function pinch(element: HTMLElement, onBegin: () => void, onMove: (zoom: number, point: { x: number; y: number }, dx: number, dy: number) => void): void {
   let last: Fingers | null = null;
   const start = (event: TouchEvent): void => {
     last = fingers(element, event.touches);
+    if (last) onBegin();
   };
   const move = (event: TouchEvent): void => {
     const now = fingers(element, event.touches);

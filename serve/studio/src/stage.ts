@@ -9,8 +9,9 @@ import { shownHeight, shownWidth, unitOf, type Doc } from "./document";
 import { boxBetween, movedInto, type Box } from "./geometry";
 import { CORNERS, give, Grips } from "./grips";
 import { OPERATIONS, shows, thumb } from "./look";
-import { bitmap, loaded } from "./pictures";
+import { bitmap, keepThose, loaded } from "./pictures";
 import { pinch } from "./pinch";
+import { settle } from "./ui/dom";
 
 const MARGIN = 28;
 const ROOMY = 90; // of the screen: a smaller box has handles at its corners alone
@@ -28,6 +29,7 @@ export class Stage {
   private readonly handles = new Transformer({ rotateEnabled: false, flipEnabled: false, ignoreStroke: true, keepRatio: false });
   private readonly grips: Grips;
   private from: { x: number; y: number } | null = null;
+  private dropping = false;
   private fitted: string | null = null;
   private fits = true;
 
@@ -46,6 +48,7 @@ export class Stage {
     new ResizeObserver(() => this.resized()).observe(container);
     app.onChange(() => this.update());
     app.thumb = () => (app.doc ? thumb(app.doc) : "");
+    keepThose(() => this.needed());
   }
 
   get zoom(): number {
@@ -84,12 +87,21 @@ export class Stage {
         this.content.add(image);
       }
       const { x, y, opacity, visible } = layer;
-      give(image, { x, y, opacity, visible, width: shownWidth(layer), height: shownHeight(layer), globalCompositeOperation: OPERATIONS[layer.blend] });
+      give(image, { opacity, visible, globalCompositeOperation: OPERATIONS[layer.blend] });
+      if (!this.grips.held) give(image, { x, y, width: shownWidth(layer), height: shownHeight(layer) });
       image.zIndex(index);
       const near = loaded(layer.picture);
-      if (near) image.image(near);
+      if (near) give(image, { image: near, picture: layer.picture });
       else this.load(layer.picture);
     });
+  }
+
+  /** The pictures of the document, and those that are still shown in the place of others. */
+  private needed(): string[] {
+    const { doc, previewed } = this.app;
+    const shown = [...this.images.values(), this.preview].map((image) => image.getAttr("picture") as string | undefined);
+    const wanted = [...(doc?.layers ?? []).map((layer) => layer.picture), previewed?.layers[0]?.picture, previewed?.preview];
+    return [...shown, ...wanted].filter((name) => typeof name === "string");
   }
 
   /** A candidate where it would lie. The page says that it is a preview. */
@@ -102,8 +114,9 @@ export class Stage {
     if (name && !image) this.load(name); // until then the last one stays
     if (!image || !drawing) return;
     const place = layer ? { x: layer.x, y: layer.y, width: layer.width, height: layer.height } : { x: 0, y: 0, width: doc.width, height: doc.height };
-    give(this.preview, { image, ...place });
     const old = doc.layers.find((one) => one.drawing === drawing.id || one.id === drawing.replaces);
+    const look = { opacity: old?.opacity ?? 1, globalCompositeOperation: OPERATIONS[old?.blend ?? "normal"] };
+    give(this.preview, { image, picture: name, ...place, ...look });
     if (old) this.images.get(old.id)?.visible(false);
     const under = old ?? (drawing.above ? unitOf(doc, drawing.above).at(-1) : undefined);
     this.preview.zIndex(under ? doc.layers.indexOf(under) + 1 : doc.layers.length);
@@ -116,7 +129,13 @@ export class Stage {
     );
   }
 
+  /** Whether the pointer draws, moves or resizes the box. */
+  private get boxHeld(): boolean {
+    return this.from !== null || this.box.isDragging() || this.handles.isTransforming();
+  }
+
   private showBox(): void {
+    if (this.boxHeld) return;
     const { form, tool } = this.app;
     const shown = tool === "box" && form.box !== null;
     this.box.visible(shown);
@@ -182,7 +201,19 @@ export class Stage {
       const [x, y] = doc ? movedInto(this.boxNow(), doc) : this.boxNow();
       this.box.position({ x, y });
     });
-    this.box.on("dragend transformend", () => this.app.setBox(this.boxNow()));
+    this.box.on("dragend transformend", () => this.dropping || this.app.setBox(this.boxNow()));
+  }
+
+  /** Two fingers zoom: what the first of them had begun to move goes back. */
+  private drop(): void {
+    const held = this.boxHeld || this.grips.held;
+    this.from = null;
+    this.dropping = true;
+    this.box.stopDrag();
+    this.handles.stopTransform();
+    this.dropping = false;
+    this.grips.drop();
+    if (held) this.app.changed();
   }
 
   private boxNow(): Box {
@@ -192,8 +223,11 @@ export class Stage {
 
   private listenToPointer(): void {
     const { stage } = this;
+    // What is typed belongs to the layers selected until now. Before anything is selected or moved, so in the first phase.
+    this.container.addEventListener("pointerdown", () => settle(false), { capture: true });
     stage.on("pointerdown", (event) => {
       const point = stage.getRelativePointerPosition();
+      if (!event.evt.isPrimary) return; // a second finger
       if (!point || event.target !== stage || (event.evt.pointerType === "mouse" && event.evt.button !== 0)) return;
       if (this.app.tool === "box" || !this.pick(point, event.evt.shiftKey)) this.from = point;
     });
@@ -221,8 +255,8 @@ export class Stage {
     stage.on("pointerup pointercancel", end);
     window.addEventListener("pointerup", end);
     this.container.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
-    pinch(this.container, (zoom, point, dx, dy) => {
-      this.from = null;
+    pinch(this.container, () => this.drop(), (zoom, point, dx, dy) => {
+      this.drop();
       this.zoomTo(this.zoom * zoom, point);
       this.view(this.zoom, this.stage.x() + dx, this.stage.y() + dy);
     });

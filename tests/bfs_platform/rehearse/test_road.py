@@ -10,23 +10,38 @@ import pytest
 from bfs_model.errors import BadInput
 from bfs_platform.config import get, names
 from bfs_platform.data.shard.file import LATENTS
-from bfs_platform.rehearse.road import road
+from bfs_platform.evaluate.spec import EvaluationSpec
+from bfs_platform.rehearse.road import ASK, SERVE, road, shadow_road
 from bfs_platform.rehearse.run import MARKER, Rehearsal
+from bfs_platform.train.spec import TrainSpec
 
 ROOT = Path(__file__).parents[3]
 GUIDE = (ROOT / "docs/training.md").read_text(encoding="utf-8")
+SHADOWS = ("--source", "desobav2", "--input", "DESOBAv2")
 PLACES = ("FLUX.1-Fill-dev", ["--source", "rorem", "--input", "RORem"], ["--source", "rorem", "--input", "RORem-held-out"], "RORem-test")
 
 
 def test_the_walk_prints_the_commands_of_the_road() -> None:
-    """Every step of stage 2's road stands in the document as it is run, in this order."""
+    """Every step of stage 2's road, the shadow network before it and the service behind it stand in the document as they are run, in this
+    order; and the document has no others."""
     printed = re.sub(r"\s*\\\n\s*", " ", GUIDE)
     places = []
+    steps = [*shadow_road("flux_stage2", PLACES[0], SHADOWS), *road("flux_stage2", *PLACES)]
+    for command in (*(step.command("flux") for step in steps), SERVE, ASK):
+        assert f"{' '.join(command)}\n" in printed, command
+        places.append(printed.index(" ".join(command)))
+    assert places == sorted(places) and len(places) == 14
+    assert len(re.findall(r"^jobs/\w+\.py ", printed[printed.index("### The walk") :], re.MULTILINE)) == 12
+
+
+def test_every_build_that_draws_shadows_is_told_of_their_network() -> None:
+    """Where the step before has left it; no other build is."""
     for step in road("flux_stage2", *PLACES):
-        command = " ".join(step.command("flux"))
-        assert command in printed, command
-        places.append(printed.index(command))
-    assert places == sorted(places) and len(places) == 10
+        if step.job.startswith("build"):
+            told = "--set models.flux_shadow=flux/shadow" in " ".join(step.command("flux"))
+            assert told is (get(step.recipe).shadow.kind == "flux_shadow")
+    (*_, network) = shadow_road("flux_stage2", PLACES[0], SHADOWS)
+    assert network.output == "shadow" and network.job == "train_shadow"
 
 
 @pytest.mark.parametrize("recipe", [name for name in names() if name.startswith("flux_stage")])
@@ -37,6 +52,39 @@ def test_every_recipe_has_a_road_of_recipes(recipe: str) -> None:
     assert sides == {1024 if recipe.endswith("_1024") else 512}
     assert [step.recipe for step in steps if step.job == f"stage{recipe[10]}"] == [recipe]
     assert all(get(step.recipe) for step in steps)
+
+
+@pytest.mark.parametrize("recipe", [name for name in names() if name.startswith("flux_stage")])
+def test_every_step_is_for_the_machine(recipe: str) -> None:
+    """Trainings are of its name to the letter. What works on any number of GPUs of 80 GB has one recipe, and of 24 GB its own, but for sets
+    of 1024 pixels, which are built elsewhere."""
+    machine, large = re.fullmatch(r"flux_stage\d(_\d+x\d+gb)?(_1024)?", recipe).groups(default="")  # type: ignore[union-attr]
+    card = "_1x24gb" if machine == "_1x24gb" else ""
+    steps = [*shadow_road(recipe, PLACES[0], SHADOWS), *road(recipe, *PLACES)]
+    suffixes = {
+        **dict.fromkeys(("train_shadow", "train_rgba_vae", "train_compositor"), machine),
+        **dict.fromkeys(("stage1", "stage2"), machine + large),
+        **dict.fromkeys(("build_stage1", "build_stage2"), large or card),
+        "evaluate": card,
+        "promote": "",
+    }
+    plain = {"desobav2_data", "flux_shadow", "flux_pixels", "flux_rgba_vae", "flux_data_stage1", "flux_compositor", "flux_stage1"}
+    plain |= {"flux_data_stage2", "flux_stage2", "paper_evaluation", "promotion"}
+    for step in steps:
+        suffix = "" if step.recipe == "desobav2_data" else suffixes[step.job]
+        assert step.recipe.endswith(suffix) and step.recipe.removesuffix(suffix) in plain, step
+        if isinstance(spec := get(step.recipe), TrainSpec):
+            assert spec.num_workers == {"": 8, "_1x80gb": 1, "_64x80gb": 64, "_1x24gb": 1}[machine]
+        if isinstance(spec, EvaluationSpec):
+            assert spec.gpus_per_actor == 1 and (spec.memory == "nf4") is bool(card)
+
+
+def test_a_name_that_is_missing_is_no_road(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rather than the recipe of another machine."""
+    there = [name for name in names() if name != "flux_compositor_64x80gb"]
+    monkeypatch.setattr("bfs_platform.rehearse.road.names", lambda: there)
+    with pytest.raises(AssertionError, match="flux_compositor_64x80gb is on the road, and there is no such recipe"):
+        road("flux_stage1_64x80gb", *PLACES)
 
 
 def test_other_recipes_have_no_road() -> None:

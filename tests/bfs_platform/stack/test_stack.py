@@ -65,10 +65,10 @@ class Shell:
         assert code in (None, done.returncode), f"{command}: {done.stdout[-2000:]}\n{done.stderr[-4000:]}"
         return done.stdout
 
-    def up(self) -> dict[str, Any]:
+    def up(self, *options: str) -> dict[str, Any]:
         """What runs, by part, after `bfs up`."""
         given = [word for name, port in self.ports.items() for word in ("--port", f"{name}={port}")]
-        return _parts(self.run("bfs", "up", "--state", str(self.folder), "--json", *given))
+        return _parts(self.run("bfs", "up", "--state", str(self.folder), "--json", *given, *options))
 
     def status(self, code: int) -> dict[str, Any]:
         """What `bfs status` says, by part."""
@@ -138,8 +138,30 @@ def test_the_road_of_a_model_on_a_stack(shell: Shell, tmp_path: Path) -> None:
     healed = shell.up()
     assert {row["state"] for row in healed.values()} == {"up"} and healed["ray"]["pid"] != before["ray"]["pid"]
     assert _ask(shell).json()["model"]["name"] == "models:/bfs@champion"
+    _workers_come_and_go(shell)
     _runbooks_run(shell)
     _ends_without_a_trace(shell)
+
+
+def _workers_come_and_go(shell: Shell) -> None:
+    """Nodes of the same cluster: one that is killed is seen, and is there again after the next `up`; those too many end."""
+    rows = shell.up("--workers", "2")
+    assert {name for name in rows if name.startswith("ray-worker-")} == {"ray-worker-1", "ray-worker-2"} and _num_nodes(shell) == 3
+    os.kill(rows["ray-worker-2"]["pid"], signal.SIGKILL)
+    time.sleep(0.5)
+    assert shell.status(1)["ray-worker-2"]["state"].startswith("died; see ")
+    healed = shell.up("--workers", "2")
+    assert healed["ray-worker-2"]["pid"] != rows["ray-worker-2"]["pid"] and healed["ray-worker-1"]["pid"] == rows["ray-worker-1"]["pid"]
+    assert _num_nodes(shell) == 3
+    alone = shell.up("--workers", "0")
+    assert alone["ray"]["pid"] == rows["ray"]["pid"] and not any(name.startswith("ray-worker-") for name in alone)
+    assert _ask(shell).json()["model"]["name"] == "models:/bfs@champion"
+
+
+def _num_nodes(shell: Shell) -> int:
+    """How many nodes the cluster says that it has, asked as a user asks."""
+    listed = json.loads(shell.run("ray", "list", "nodes", "--format=json", "--filter=state=ALIVE", **shell.told()))
+    return len(listed)
 
 
 def _strangers_are_kept_out(shell: Shell) -> None:

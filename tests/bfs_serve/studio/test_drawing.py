@@ -1,11 +1,13 @@
 """Drawing in the studio: candidates, cancelling, what survives a reload or the death of the service, two tabs."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from live_service import LiveService
+from live_service import LiveService, answer, lost_answer
 from PIL import Image
 from playwright.sync_api import expect
 from psd_tools import PSDImage
@@ -76,7 +78,62 @@ def test_an_error_is_a_sentence_with_a_remedy(visit: Visit) -> None:
     studio.draw("refuse")
     expect(studio.tiles("failed")).to_have_count(1)
     expect(studio.tiles("failed")).to_contain_text("is refused; ask for something else")
+    expect(studio.page.get_by_role("heading", name="The drawing failed")).to_be_visible()
     assert len(studio.layers) == 1
+
+
+def test_many_candidates_leave_connections_free(visit: Visit, live: LiveService) -> None:
+    """Two of six are followed by their events at a time; of the others the page asks now and then. All of them arrive."""
+    seen = [0]
+
+    async def counted(app: Any, scope: Any, receive: Any, send: Any) -> None:
+        seen.append(seen[-1] + 1)
+        try:
+            await app(scope, receive, send)
+        finally:
+            seen.append(seen[-1] - 1)
+
+    studio = visit().open()
+    studio.page.get_by_label("Model").select_option(SLOW)
+    live.faults["GET", "/events"] = [counted] * 100
+    studio.draw(candidates=6, Steps=3)
+    expect(studio.tiles("done")).to_have_count(6)
+    live.faults["GET", "/events"] = []
+    assert 1 <= max(seen) <= 3  # one that ends may still be closing
+
+
+def test_connections_that_break_within_an_answer(visit: Visit, live: LiveService, tmp_path: Path) -> None:
+    """A result that is cut off is fetched again; a download that takes longer than the service waits comes all the same."""
+
+    async def impatient(app: Any, scope: Any, receive: Any, send: Any) -> None:
+        await app(scope | {"headers": [header for header in scope["headers"] if header[0] != b"prefer"]}, receive, send)
+
+    studio = visit().open()
+    live.faults["GET", "/result"] = [lost_answer]
+    studio.drawn(Seed=5)
+    assert live.faults["GET", "/result"] == []
+    live.faults["POST", "/v1/exports"] = [impatient]
+    assert studio.download("PNG", tmp_path).stat().st_size > 0
+    assert live.faults["POST", "/v1/exports"] == []
+
+
+def test_a_model_that_is_gone_blocks_nothing(visit: Visit, live: LiveService) -> None:
+    """The form asked for it, its list is hidden now: the default draws. One that is still being loaded is learnt later."""
+    one = {"name": "fake", "version": "1", "state": "ready", "default": True, "capabilities": []}
+    both = [one, one | {"name": SLOW, "state": "loading", "default": False}]
+    studio = visit().open()
+    studio.page.get_by_label("Model").select_option(SLOW)
+    studio.page.evaluate("dispatchEvent(new Event('pagehide'))")
+    live.faults["GET", "/v1/models"] = [answer(200, json.dumps({"models": [one]}).encode(), content_type="application/json")]
+    studio.page.reload()
+    studio.until("studio.document !== null")
+    expect(studio.page.get_by_label("Model")).to_be_hidden()
+    studio.drawn(Seed=6)
+    assert studio.layers[1]["model"]["name"] == "fake"
+    live.faults["GET", "/v1/models"] = [answer(200, json.dumps({"models": both}).encode(), content_type="application/json")]
+    studio.page.reload()
+    expect(studio.page.get_by_role("button", name="Add a reference picture")).to_be_hidden()
+    expect(studio.page.get_by_role("button", name="Add a reference picture")).to_be_visible()  # what the later answer tells
 
 
 def test_work_survives_a_reload(visit: Visit) -> None:

@@ -59,6 +59,35 @@ def test_a_key_is_asked_for_and_kept_in_the_tab(visit: Visit, live: LiveService)
     assert studio.page.evaluate("[sessionStorage.getItem('bfs-key'), JSON.stringify(localStorage)]") == ["a-key-of-mine", "{}"]
 
 
+def test_a_key_can_be_mistyped_and_replaced(visit: Visit, live: LiveService) -> None:
+    """The question stays until it has an answer; what no header can carry is refused, what copying adds is left out."""
+    refuse = answer(401, b'{"type":"urn:bfs:problem:unauthorized"}', content_type="application/problem+json")
+    live.faults["GET", "/v1/models"] = [refuse]
+    studio = visit()
+    studio.page.goto(f"{studio.url}/studio/")
+    key = studio.page.get_by_role("textbox", name="Key")
+    expect(key).to_be_visible()
+    for _ in range(3):
+        studio.page.keyboard.press("Escape")
+    key.fill("bfs\u2013key")
+    studio.button("Continue").click()
+    expect(key).to_be_visible()
+    key.fill("\u200bfirst-key ")
+    studio.button("Continue").click()
+    expect(key).to_be_hidden()
+    studio.button("Language and appearance").click()
+    studio.button("Another key").click()
+    studio.page.keyboard.press("Escape")
+    studio.button("Language and appearance").click()
+    studio.button("Another key").click()
+    key.fill("second-key")
+    studio.button("Continue").click()
+    studio.button("Amber room").click()
+    studio.until("studio.document !== null")
+    assert live.requests("GET", "/v1/models")[-1].headers["authorization"] == "Bearer first-key"
+    assert live.requests("POST", "/v1/exports?format=zip")[-1].headers["authorization"] == "Bearer second-key"
+
+
 def test_the_whole_way_by_keyboard(visit: Visit) -> None:
     """From the room to a layer that is moved, without a mouse; the first thing that Tab reaches is the page's name."""
     studio = visit()

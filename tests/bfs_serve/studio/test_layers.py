@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from playwright.sync_api import expect
 from psd_tools import PSDImage
@@ -115,6 +116,33 @@ def test_a_layer_is_split_and_the_psd_has_its_group(visit: Visit, tmp_path: Path
     (group,) = [entry for entry in psd if entry.is_group()]
     assert group.name == "a red ball" and [entry.name for entry in group] == ["a red ball (effects)", "a red ball (object)"]
     assert 0 < group[1].width < 200
+
+
+def test_a_moved_layer_is_split_where_it_lies(visit: Visit) -> None:
+    """Its box goes with it: the object is as large as without the move, and the form gets the box of the scaled layer."""
+    studio = visit().open()
+    studio.drawn(Seed=3)
+    (_, drawn) = studio.layers
+    studio.button("Split object and shadow").click()
+    studio.until("studio.document.layers.length === 3")
+    (_, _, still) = studio.layers
+    studio.button("Undo").click()
+    studio.page.locator(".layer > .name").first.click()
+    studio.page.get_by_role("spinbutton", name="Y", exact=True).last.fill(str(drawn["y"] - 220))
+    studio.page.keyboard.press("Tab")
+    assert studio.layers[1]["box"] == [x - 220 * (number % 2) for number, x in enumerate(drawn["box"])]
+    studio.button("Split object and shadow").click()
+    studio.until("studio.document.layers.length === 3")
+    (_, _, moved) = studio.layers
+    assert (moved["part"], moved["width"], moved["height"], moved["y"]) == ("object", still["width"], still["height"], still["y"] - 220)
+    studio.button("Undo").click()
+    studio.page.locator(".layer > .name").first.click()
+    studio.page.get_by_role("spinbutton", name="Scale %").fill("50")
+    studio.page.keyboard.press("Tab")
+    studio.button("Copy its settings to the form").click()
+    width = studio.page.get_by_role("spinbutton", name="Width", exact=True)
+    expect(width).not_to_have_value(str(drawn["box"][2] - drawn["box"][0]))
+    assert int(width.input_value()) == pytest.approx((drawn["box"][2] - drawn["box"][0]) / 2, abs=2)
 
 
 def test_a_layer_is_redrawn_in_its_place(visit: Visit) -> None:

@@ -18,12 +18,13 @@ from bfs_platform.data.model.base import named, open_model
 from bfs_platform.data.plan.unit import Receipt, Unit
 from bfs_platform.data.plan.unit_file import read_unit, write_units
 from bfs_platform.data.shard.file import from_ipc, to_ipc
-from bfs_platform.data.spec import DataSpec
+from bfs_platform.data.spec import DataSpec, PoolSpec
 from bfs_platform.data.stage.compose import Composer
 from bfs_platform.storage.path import Location
 
 # Rows of work per block of input: blocks are what Ray Data schedules, and thousands of units need not be as many blocks.
 MAX_BLOCKS = 1024
+ENCODER = "encode"
 Batch = dict[str, np.ndarray]
 
 
@@ -47,34 +48,32 @@ def run_stream(units: Sequence[Unit], spec: DataSpec, root: Location, output: Lo
     path, places = write_units(units, workspace_of(output).root)
     per_block = -(-len(units) // MAX_BLOCKS)
     dataset: ray.data.Dataset = ray.data.from_arrow([places[i : i + per_block] for i in range(0, len(units), per_block)])
-    num_pools = len(named(spec)) + (base is not None)
+    sizes = sizes_of_pools(spec, base is not None, resources, len(units))
     if named(spec):
-        dataset = _with_models(dataset, spec, root, path, tasks, resources, share, num_pools)
+        dataset = _with_models(dataset, spec, root, path, tasks, sizes, share)
     else:
         dataset = dataset.map_batches(ComposeStage(spec, root, path), batch_size=1, compute=tasks, num_cpus=share)
     if base is None:
         dataset = dataset.map_batches(WriteStage(output), batch_size=1, compute=tasks, num_cpus=share)
     else:
-        gpus = spec.execution.gpus_per_encoder
-        first, most = pool_sizes(spec.execution.encoders or most_encoders(resources, gpus), num_pools, len(units))
+        first, most = sizes[ENCODER]
         pool = ActorPoolStrategy(min_size=first, max_size=most)
         encode: dict[str, Any] = {"fn_constructor_args": (spec, base), "batch_size": 1, "compute": pool, "num_cpus": share}
-        dataset = dataset.map_batches(EncodeStage, num_gpus=gpus or None, **encode)
+        dataset = dataset.map_batches(EncodeStage, num_gpus=spec.execution.gpus_per_encoder or None, **encode)
         dataset = dataset.map_batches(WriteStage(output), batch_size=1, num_cpus=share / 4)
     for row in dataset.iter_rows():
         yield Receipt.from_json(row["receipt"])
 
 
 def _with_models(
-    dataset: Any, spec: DataSpec, root: Location, path: Location, tasks: Any, resources: dict[str, float], share: float, num_pools: int
+    dataset: Any, spec: DataSpec, root: Location, path: Location, tasks: Any, sizes: dict[str, tuple[int, int]], share: float
 ) -> Any:
     """The pixel stages with one pool of actors per model between their two halves."""
     from ray.data import ActorPoolStrategy
 
     dataset = dataset.map_batches(PrepareStage(spec, root, path), batch_size=1, compute=tasks, num_cpus=share)
     for name in named(spec):
-        pool = getattr(spec.execution.models, name)
-        first, most = pool_sizes(pool.workers or most_encoders(resources, pool.gpus), num_pools)
+        pool, (first, most) = getattr(spec.execution.models, name), sizes[name]
         actors = ActorPoolStrategy(min_size=first, max_size=most)
         # An actor of a model waits for its GPU most of the time: several may share one CPU.
         settings: dict[str, Any] = {"fn_constructor_args": (name, spec), "batch_size": 1, "compute": actors, "num_cpus": share / 4}
@@ -82,10 +81,31 @@ def _with_models(
     return dataset.map_batches(ComposePrepared(spec), batch_size=1, compute=tasks, num_cpus=share)
 
 
+def sizes_of_pools(spec: DataSpec, encodes: bool, resources: dict[str, float], num_units: int) -> dict[str, tuple[int, int]]:
+    """With how many actors each pool starts, and how many it may have: by the names of the models, and `ENCODER`.
+
+    Pools on GPUs whose numbers the recipe leaves open start alike, each with as many actors as the GPUs hold the shares of all pools
+    together. By equal parts of the GPUs the largest model, which is seldom the quickest, would have the fewest.
+    """
+    pools = {name: getattr(spec.execution.models, name) for name in named(spec)}
+    if encodes:
+        pools[ENCODER] = PoolSpec(workers=spec.execution.encoders, gpus=spec.execution.gpus_per_encoder)
+    together = sum(pool.gpus for pool in pools.values())
+    sizes = {}
+    for name, pool in pools.items():
+        most = pool.workers or most_encoders(resources, pool.gpus)
+        sizes[name] = pool_sizes(most, len(pools), num_units if name == ENCODER else None)
+        if pool.workers is None and pool.gpus:
+            most = min(most, num_units)
+            sizes[name] = min(most, most_encoders(resources, together)), most
+    return sizes
+
+
 def most_encoders(resources: dict[str, float], gpus_per_encoder: float) -> int:
-    """As many as the GPUs hold; without GPUs half of the CPUs, because the pixel stages need the other half."""
+    """As many as the GPUs hold, each of them whole shares; without GPUs half of the CPUs, because the pixel stages need the other half."""
     if gpus_per_encoder > 0:
-        return max(1, int(resources.get("GPU", 0) / gpus_per_encoder))
+        gpus, exact = resources.get("GPU", 0), 1e-9  # shares such as 0.1 add up to 1 only nearly
+        return max(1, int(gpus) * int(1 / gpus_per_encoder + exact) if gpus_per_encoder < 1 else int(gpus / gpus_per_encoder + exact))
     return max(1, int(resources.get("CPU", 1) / 2))
 
 

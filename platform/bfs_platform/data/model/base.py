@@ -35,7 +35,7 @@ class Kind:
     """A model that recipes may name: the part of the recipe that asks for it, and the class behind it, `module:name`.
 
     `needs` are the files, one in each tuple, without which a folder is not this model. `check`, a `module:function` of the
-    folder, raises `BadInput` for what else must hold.
+    folder and the recipe, raises `BadInput` for what else must hold.
     """
 
     part: str
@@ -92,7 +92,7 @@ def find(name: str, spec: DataSpec) -> Path:
         rule = f"has {found[0]} but no safetensors; pickled weights are never loaded" if found else "holds no weights (*.safetensors)"
         raise BadInput(key, weights, rule, "convert them, or give another folder")
     if KINDS[name].check:
-        _named(KINDS[name].check)(folder)
+        _named(KINDS[name].check)(folder, spec)
     return folder
 
 

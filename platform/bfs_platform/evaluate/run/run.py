@@ -1,7 +1,6 @@
 """One evaluation from list to report, spread over a Ray cluster."""
 
 import json
-import logging
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -10,6 +9,7 @@ from typing import Any
 
 from bfs_model import integrity
 from bfs_model.errors import BadInput
+from bfs_platform.cluster.environment import joins_cluster
 from bfs_platform.config import dump
 from bfs_platform.console.progress import progress
 from bfs_platform.console.screen import say
@@ -18,6 +18,8 @@ from bfs_platform.evaluate.report.full_size import full_size_kinds, write_full_s
 from bfs_platform.evaluate.report.pictures import shown_kinds
 from bfs_platform.evaluate.report.report import write_report
 from bfs_platform.evaluate.report.results import KIND, assemble, systems_of, warnings_in, write_results
+from bfs_platform.evaluate.run.actors import spread
+from bfs_platform.evaluate.run.captions import captioned
 from bfs_platform.evaluate.run.worker import Evaluator
 from bfs_platform.evaluate.samples import Entry, frozen_list, list_hash
 from bfs_platform.evaluate.spec import EvaluationSpec
@@ -34,7 +36,11 @@ def evaluate(model: str, facts: dict[str, Any], root: Path, entries: Sequence[En
     the entries belong to, readable on any node. Needs a connected Ray. The content hash depends on no time and no order.
     Returns: the path of the manifest.
     """
-    loader(spec.loader)  # a wrong name is an error here, before anything is started
+    loader(spec.loader, spec.memory)  # a wrong name is an error here, before anything is started
+    if spec.memory is not None and not joins_cluster():  # else it is the workers' machines that count
+        from bfs_model.weight.memory import checked_mode
+
+        checked_mode(spec.memory)
     for name in spec.baselines:
         find_baseline(name)
     learned = check_learned(spec.learned)
@@ -43,9 +49,10 @@ def evaluate(model: str, facts: dict[str, Any], root: Path, entries: Sequence[En
         raise BadInput("baselines", ", ".join(spec.baselines), "name one system twice", "give each its own name before =")
     integrity.check_free(output, KIND)
     started = time.monotonic()
+    entries, wrote = captioned(entries, root, spec)
     run_spec = spec.model_copy(update={"learned": present(spec.learned, learned)})
     rows, images = _collect(_run(model, root, entries, run_spec), len(entries), (*shown_kinds(systems), *full_size_kinds(systems)))
-    results = assemble(rows, entries, spec, facts, learned)
+    results = assemble(rows, entries, spec, facts, learned) | ({"captions": wrote} if wrote else {})
     with integrity.staged(output, KIND) as staging:
         write_results(results, staging)
         (staging / "list.json").write_text(json.dumps(frozen_list(entries), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -60,28 +67,9 @@ def evaluate(model: str, facts: dict[str, Any], root: Path, entries: Sequence[En
 
 def _run(model: str, root: Path, entries: Sequence[Entry], spec: EvaluationSpec) -> Iterator[dict[str, Any]]:
     """Rows of the stream as they come, in any order."""
-    import ray
-    from ray.data import ActorPoolStrategy, DataContext
-
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # our own progress line says what matters
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    num_actors = max(1, min(spec.actors, len(entries), int(ray.cluster_resources().get("CPU", 1))))
     wanted = [{"shown": i < spec.report_samples, "kept": i < spec.kept_records} for i in range(len(entries))]
     items = [{"position": i, "entry": entry.to_json(), **wanted[i]} for i, entry in enumerate(entries)]
-    # Several blocks per actor, so that none waits for a slow one; a block is also what is lost when an actor dies.
-    dataset: Any = ray.data.from_items(items, override_num_blocks=min(len(items), 8 * num_actors))
-    settings: dict[str, Any] = {"num_gpus": spec.gpus_per_actor} if spec.gpus_per_actor else {}
-    dataset = dataset.map_batches(
-        Evaluator,
-        fn_constructor_args=(model, root, spec),
-        batch_size=1,
-        compute=ActorPoolStrategy(size=num_actors),
-        num_cpus=1,
-        **settings,
-    )
-    yield from dataset.iter_rows()
+    yield from spread(Evaluator, (model, root, spec), items, spec)
 
 
 def _collect(stream: Iterator[dict[str, Any]], total: int, kinds: Sequence[str]) -> tuple[list[dict[str, Any]], Images]:

@@ -29,8 +29,9 @@ class Evaluator:
     def __init__(self, model: str, root: Path, spec: EvaluationSpec) -> None:
         self.root, self.spec = root, spec
         self.recogniser = find_recogniser(spec.recogniser)
-        under_test = loader(spec.loader)(model)
-        systems = {"model": Model(under_test)} | {system_name(name): find_baseline(name)(under_test) for name in spec.baselines}
+        under_test = loader(spec.loader, spec.memory)(model)
+        baselines = {system_name(name): find_baseline(name, spec.memory)(under_test) for name in spec.baselines}
+        systems = {"model": Model(under_test)} | baselines
         self.systems = {name: self._on_task(system) for name, system in systems.items()}
         self.learned = Learned(spec.learned)
         self.kinds = (*shown_kinds(self.systems), *full_size_kinds(self.systems))

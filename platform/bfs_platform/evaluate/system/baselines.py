@@ -49,8 +49,11 @@ def system_name(name: str) -> str:
     return name.partition("=")[0]
 
 
-def find_baseline(name: str) -> Callable[[LayerModel], Baseline]:
-    """The factory of a baseline: by name, `"NAME=FOLDER"`, `"NAME=KIND:PLACE"` or `"package.module:factory"`. Raises `BadInput` else."""
+def find_baseline(name: str, memory: str | None = None) -> Callable[[LayerModel], Baseline]:
+    """The factory of a baseline: by name, `"NAME=FOLDER"`, `"NAME=KIND:PLACE"` or `"package.module:factory"`. Raises `BadInput` else.
+
+    `memory`: how another model is loaded, as the one under evaluation; systems of others are not told.
+    """
     if name in BASELINES:
         return BASELINES[name]
     system, equals, folder = name.partition("=")
@@ -63,5 +66,6 @@ def find_baseline(name: str) -> Callable[[LayerModel], Baseline]:
 
             return OUTSIDE[kind](place)
         locate(folder)
-        return lambda model: Model(load_pipeline(folder))
+        told = {} if memory is None else {"memory": memory}
+        return lambda model: Model(load_pipeline(folder, **told))
     return imported(f"baseline (known: {', '.join(BASELINES)})", name)

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
+from inspect import signature
 from typing import Any, Protocol, cast
 
 from PIL import Image
@@ -57,19 +59,27 @@ class PipelineModel:
         return Drawn(out.foregrounds[0], out.composites[0], warnings=tuple(out.warnings[0]))
 
 
-def load_pipeline(model: str) -> LayerModel:
-    """Load a `BFSPipeline` from `tiny` or a folder, on the GPU that this process was given, if any."""
+def load_pipeline(model: str, memory: str | None = None) -> LayerModel:
+    """Load a `BFSPipeline` from `tiny` or a folder, on the GPU that this process was given, if any; `memory` as in `from_pretrained`."""
     from bfs_model.sampling.pipeline import BFSPipeline
     from bfs_model.weight.memory import to_accelerator
 
-    pipeline = BFSPipeline.from_pretrained(model)
+    pipeline = BFSPipeline.from_pretrained(model, memory=memory)
     pipeline.set_progress_bar_config(disable=True)
     return PipelineModel(to_accelerator(pipeline))
 
 
-def loader(spec: str) -> Callable[[str], LayerModel]:
-    """The function that `"package.module:function"` names. Raises `BadInput` when there is none."""
-    return cast("Callable[[str], LayerModel]", imported("loader", spec))
+def loader(spec: str, memory: str | None = None) -> Callable[[str], LayerModel]:
+    """The function that `"package.module:function"` names, told of `memory` if that is set.
+
+    Raises: `BadInput` when there is none, or when it cannot be told.
+    """
+    found = cast("Callable[..., LayerModel]", imported("loader", spec))
+    if memory is None:
+        return found
+    if "memory" not in signature(found).parameters:
+        raise BadInput("memory", memory, f"is not taken by loader={spec}", "leave it out, or give that function a parameter memory")
+    return partial(found, memory=memory)
 
 
 def imported(key: str, spec: str) -> Callable[..., Any]:

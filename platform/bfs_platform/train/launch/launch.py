@@ -100,9 +100,8 @@ def _run(spec: TrainSpec, config: dict[str, Any], output: Path) -> str:
         return str(run_worker(config))
     connect_ray()  # before the imports: Ray reads its environment while it is imported
     from ray.train import FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
-    from ray.train.torch import TorchConfig
 
-    from bfs_platform.train.launch.trainer import Trainer
+    from bfs_platform.train.launch.trainer import Group, Trainer
 
     num_workers = (spec.min_workers, spec.num_workers) if 0 < spec.min_workers < spec.num_workers else spec.num_workers
     trainer: Any = Trainer(
@@ -111,7 +110,7 @@ def _run(spec: TrainSpec, config: dict[str, Any], output: Path) -> str:
         scaling_config=cast(Any, ScalingConfig)(  # its stubs are those of the first version
             num_workers=num_workers, use_gpu=spec.use_gpu, elastic_resize_monitor_interval_s=spec.elastic_interval_s
         ),
-        torch_config=TorchConfig(timeout_s=_PATIENCE_S),
+        torch_config=Group(timeout_s=_PATIENCE_S),
         run_config=RunConfig(name="ray", storage_path=str(output), failure_config=FailureConfig(max_failures=spec.max_failures)),
     )
     try:

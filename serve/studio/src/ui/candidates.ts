@@ -2,30 +2,26 @@
 
 import type { App } from "../app";
 import { problemText } from "../errors";
-import { ended, under_way, type Candidate, type Drawing } from "../drawing";
-import { around, defaultBox } from "../geometry";
-import { bitmap } from "../pictures";
+import { done, ended, under_way, type Candidate, type Drawing } from "../drawing";
+import { paintTile } from "../look";
 import { t } from "../text";
-import { apply } from "../painting";
+import { apply, close as closeStrip, taken } from "../painting";
 import { h, iconButton, keyed, say, set } from "./dom";
 
 const SIDE = 224;
 
 export function candidateStrip(app: App): HTMLElement {
   const list = h("ul", { class: "candidates" });
-  const title = h("h2");
+  const title = h("h2", { "aria-live": "polite" });
   const cancel = h("button", { type: "button", class: "plain", id: "cancel", onclick: () => app.current && app.drawer.cancel(app.current) }, t("draw.cancel"));
-  const close = iconButton("close", t("candidates.close"), () => {
-    app.current = app.shown = null;
-    app.changed();
-  });
+  const close = iconButton("close", t("candidates.close"), () => app.current && closeStrip(app, app.current));
   const strip = h("section", { class: "strip", hidden: true, "aria-label": t("candidates.title") }, h("header", {}, title, cancel, close), list);
   app.onChange(() => {
     const drawing = app.current;
     strip.hidden = !drawing || !app.doc;
     if (!drawing) return;
     const running = under_way(drawing);
-    say(title, running ? t("draw.running") : drawing.candidates.length > 1 ? t("candidates.choose") : t("candidates.title"));
+    say(title, outcome(drawing));
     cancel.hidden = !running;
     close.hidden = running;
     keyed(list, drawing.candidates, (one) => one.key, (one) => tile(app, drawing, one), (element, one) => update(app, drawing, element, one));
@@ -33,13 +29,29 @@ export function candidateStrip(app: App): HTMLElement {
   return strip;
 }
 
+/** What is heard of a drawing: that it runs, or how it ended. */
+function outcome({ candidates }: Drawing): string {
+  if (!candidates.every(ended)) return t("draw.running");
+  const failed = candidates.filter(({ status }) => status === "failed").length;
+  if (!candidates.some(done)) return t(failed > 0 ? "candidates.failed" : "candidates.canceled");
+  if (candidates.length === 1) return t("candidates.done");
+  return failed > 0 ? t("candidates.some", { failed }) : t("candidates.choose");
+}
+
+const lies = (app: App, drawing: Drawing, candidate: Candidate): boolean => taken(app, drawing)?.seed === candidate.seed;
+
 function tile(app: App, drawing: Drawing, candidate: Candidate): HTMLElement {
   const show = (): void => {
     if (candidate.status !== "done" || drawing.candidates.length === 1) return;
-    app.shown = candidate;
+    app.shown = lies(app, drawing, candidate) ? null : candidate;
     app.changed();
   };
-  const take = h("button", { type: "button", class: "tile", onclick: () => apply(app, drawing, candidate), onfocus: show, onpointerenter: show },
+  const hide = (): void => {
+    if (app.shown !== candidate || !taken(app, drawing)) return; // while none is taken, the last one that was looked at stays
+    app.shown = null;
+    app.changed();
+  };
+  const take = h("button", { type: "button", class: "tile", onclick: () => apply(app, drawing, candidate), onfocus: show, onpointerenter: show, onblur: hide, onpointerleave: hide },
     h("canvas", { width: SIDE, height: SIDE, "aria-hidden": "true" }),
     h("progress", { max: 1, "aria-hidden": "true" }),
     h("span", { class: "state" }),
@@ -51,7 +63,7 @@ function tile(app: App, drawing: Drawing, candidate: Candidate): HTMLElement {
 function update(app: App, drawing: Drawing, element: HTMLElement, candidate: Candidate): void {
   const take = element.firstElementChild as HTMLButtonElement;
   const [canvas, progress, state] = Array.from(take.children) as [HTMLCanvasElement, HTMLProgressElement, HTMLElement];
-  const applied = app.doc?.layers.find((layer) => layer.drawing === drawing.id)?.seed === candidate.seed;
+  const applied = lies(app, drawing, candidate);
   set(take, "aria-disabled", candidate.status === "done" ? false : "true");
   set(take, "aria-pressed", candidate.status === "done" ? String(applied) : null);
   set(take, "data-status", candidate.status);
@@ -66,7 +78,7 @@ function update(app: App, drawing: Drawing, element: HTMLElement, candidate: Can
   const seen = `${drawing.base} ${layer?.picture ?? candidate.preview?.length ?? ""} ${candidate.status === "canceled"}`;
   if (canvas.dataset["seen"] !== seen) {
     canvas.dataset["seen"] = seen;
-    void paint(canvas, drawing, candidate);
+    void paintTile(canvas, drawing, candidate);
   }
 }
 
@@ -85,22 +97,4 @@ function text(candidate: Candidate, applied: boolean): string {
     case "done":
       return applied ? t("state.applied") : t("state.seed", { seed: candidate.seed });
   }
-}
-
-/** The surroundings of the box, with what there is of the candidate. */
-export async function paint(canvas: HTMLCanvasElement, drawing: Drawing, candidate: Candidate | undefined): Promise<void> {
-  const { canvas: size } = drawing;
-  const layer = candidate?.layers[0];
-  const { x, y, side } = around(drawing.form.box ?? layer?.box ?? defaultBox(size), size);
-  const scale = canvas.width / side;
-  const base = await bitmap(drawing.base).catch(() => null);
-  const name = layer?.picture ?? (candidate && !ended(candidate) ? candidate.preview : null);
-  const drawn = name ? await bitmap(name).catch(() => null) : null;
-  const context = canvas.getContext("2d");
-  if (!context) return;
-  context.clearRect(0, 0, canvas.width, canvas.height);
-  if (base) context.drawImage(base, -x * scale, -y * scale, size.width * scale, size.height * scale);
-  if (!drawn) return;
-  const place = layer ?? { x: 0, y: 0, width: size.width, height: size.height };
-  context.drawImage(drawn, (place.x - x) * scale, (place.y - y) * scale, place.width * scale, place.height * scale);
 }

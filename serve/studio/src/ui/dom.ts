@@ -26,7 +26,16 @@ export function set(element: Element, name: string, value: unknown): void {
 /** Give an input its value, unless somebody is typing there. */
 export function fill(input: HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement, value: string | number): void {
   const text = String(value);
-  if (input.value !== text && document.activeElement !== input) input.value = text;
+  const typing = document.activeElement === input && !(input instanceof HTMLSelectElement);
+  if (input.value !== text && !typing) input.value = text;
+}
+
+/** Have the field that somebody types in tell its value, as when it is left; with `stay` typing goes on there. */
+export function settle(stay: boolean): void {
+  const field = document.activeElement;
+  if (!(field instanceof HTMLInputElement || field instanceof HTMLTextAreaElement)) return;
+  field.blur();
+  if (stay) field.focus();
 }
 
 export function say(element: Element, text: string): void {

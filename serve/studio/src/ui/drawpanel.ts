@@ -2,7 +2,6 @@
 
 import type { App } from "../app";
 import { MAX_CANDIDATES, MAX_SEED, MAX_STEPS, newSeed, promptOf, wordsIn, type Form } from "../form";
-import type { Box } from "../geometry";
 import { picture } from "../persist";
 import * as snippets from "../snippets";
 import { currentKey } from "../api";
@@ -17,14 +16,20 @@ export const PICTURES = "image/png,image/jpeg,image/webp,image/tiff";
 
 export function drawPanel(app: App): HTMLElement {
   const prompt = h("textarea", { id: "prompt", rows: 3, maxlength: 1000, placeholder: t("prompt.placeholder"), oninput: () => app.setForm({ prompt: prompt.value }) });
-  const go = h("button", { type: "button", class: "primary", id: "draw", onclick: () => void draw(app) }, icon("brush"), h("span"));
+  const go = h("button", { type: "button", class: "primary", id: "draw", onclick: () => start() }, icon("brush"), h("span"));
   const hint = h("p", { class: "hint", id: "draw-hint" });
-  const parts = [words(app), box(app), reference(app), settings(app)];
+  const numbers = settings(app);
+  const parts = [words(app), box(app), reference(app), numbers];
   const panel = h("section", { class: "panel draw", "aria-labelledby": "draw-title" },
     h("h2", { id: "draw-title" }, t("draw.title")),
     h("div", { class: "scroll" }, field(t("prompt.label"), prompt), ...parts.map((part) => part.element)),
     h("div", { class: "foot" }, hint, h("div", { class: "row" }, go, code(app))),
   );
+  const start = (): void => {
+    const wrong = numbers.element.querySelector<HTMLInputElement>("input:invalid");
+    if (wrong) wrong.reportValidity(); // the drawing would have the number from before
+    else void draw(app);
+  };
   go.setAttribute("aria-describedby", "draw-hint");
   app.onChange(() => {
     fill(prompt, app.form.prompt);
@@ -40,7 +45,7 @@ export function drawPanel(app: App): HTMLElement {
 function why(app: App): string {
   if (app.models.length > 0 && app.model?.state !== "ready") return t("draw.loading");
   if (app.doc && !app.form.box) return t("draw.needsBox");
-  if (app.doc && !app.form.prompt.trim() && !app.form.reference) return t("draw.needsPrompt");
+  if (app.doc && !app.form.prompt.trim() && !app.asked.reference) return t("draw.needsPrompt");
   const [layer] = app.selected.slice(-1);
   return layer && layer.role === "foreground" ? t("draw.above", { name: layer.name }) : "";
 }
@@ -83,8 +88,9 @@ function box(app: App): Part {
   const names = ["x", "y", "width", "height"] as const;
   const inputs = names.map((name) => h("input", { type: "number", inputmode: "numeric", step: 1, min: name === "x" || name === "y" ? 0 : 1, onchange: () => take() }));
   const take = (): void => {
-    const [x, y, width, height] = inputs.map((input) => Math.round(Number(input.value)));
-    if ([x, y, width, height].every((value) => Number.isFinite(value))) app.setBox([x, y, (x ?? 0) + Math.max(width ?? 1, 1), (y ?? 0) + Math.max(height ?? 1, 1)] as unknown as Box);
+    if (inputs.some((input) => input.value === "")) return;
+    const [x, y, width, height] = inputs.map((input) => Math.round(Number(input.value))) as [number, number, number, number];
+    app.setBox([x, y, x + Math.max(width, 1), y + Math.max(height, 1)]);
   };
   const element = h("fieldset", {}, h("legend", {}, t("box.title")), h("div", { class: "four" }, ...names.map((name, index) => field(t(`box.${name}`), inputs[index] as HTMLElement))));
   const update = (): void => {
@@ -131,7 +137,10 @@ function settings(app: App): Part {
   const guidance = number({ min: 0, max: 20, step: 0.1 }, (input) => ({ guidance: input.value.trim() === "" ? null : Number(input.value) }));
   const candidates = number({ min: 1, max: MAX_CANDIDATES, step: 1 }, (input) => ({ candidates: whole(input) ?? 1 }));
   const lock = iconButton("unlock", t("seed.lock"), () => app.setForm({ seedLocked: !app.form.seedLocked }), { "aria-pressed": "false" });
-  const dice = iconButton("dice", t("seed.new"), () => app.setForm({ seed: newSeed() }));
+  const dice = iconButton("dice", t("seed.new"), () => {
+    seed.value = "";
+    app.setForm({ seed: newSeed() });
+  });
   const model = h("select", { onchange: () => app.setForm({ model: model.value || null }) });
   const modelField = field(t("model.label"), model);
   const element = h("fieldset", {}, h("legend", {}, t("settings.title")),
@@ -140,11 +149,9 @@ function settings(app: App): Part {
     modelField,
   );
   const update = (): void => {
-    const { form } = app;
-    fill(seed, form.seed);
-    fill(steps, form.steps ?? "");
-    fill(guidance, form.guidance ?? "");
-    fill(candidates, form.candidates);
+    const form = app.asked;
+    const values = [[seed, form.seed], [steps, form.steps ?? ""], [guidance, form.guidance ?? ""], [candidates, form.candidates]] as const;
+    for (const [input, value] of values) if (input.validity.valid) fill(input, value); // what is wrong stays to be seen until it is mended
     set(steps, "placeholder", app.model?.default_steps ?? "");
     set(guidance, "placeholder", app.model?.true_cfg_scale ?? "");
     set(lock, "aria-pressed", String(form.seedLocked));
@@ -164,8 +171,8 @@ function settings(app: App): Part {
 function code(app: App): HTMLElement {
   const button = iconButton("code", t("code.title"), () => undefined, { class: "quiet outlined" });
   const list = menu(button, () => [
-    { label: t("code.curl"), act: () => copyText(app, snippets.curl(app.form, currentKey() !== null)) },
-    { label: t("code.python"), act: () => copyText(app, snippets.python(app.form)) },
+    { label: t("code.curl"), act: () => copyText(app, snippets.curl(app.asked, currentKey() !== null)) },
+    { label: t("code.python"), act: () => copyText(app, snippets.python(app.asked)) },
   ]);
   return h("div", {}, button, list);
 }

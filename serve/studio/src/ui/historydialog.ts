@@ -1,11 +1,10 @@
 /** All drawings of this browser, newest first, to be searched and taken up again. */
 
 import type { App } from "../app";
-import type { Drawing } from "../drawing";
+import { done, type Drawing } from "../drawing";
 import { language, t } from "../text";
-import { forget, reuse } from "../painting";
-import { paint } from "./candidates";
-import { field, h, iconButton, keyed, say } from "./dom";
+import { forget, portray, reuseForm } from "../painting";
+import { field, h, iconButton, keyed, say, set } from "./dom";
 
 const MOST = 60;
 const SIDE = 128;
@@ -22,7 +21,7 @@ export function historyDialog(app: App): HTMLDialogElement {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     const found = app.drawings.filter((drawing) => words.every((word) => said(drawing).includes(word)));
     say(empty, found.length > 0 ? "" : t(words.length > 0 ? "history.none" : "history.empty"));
-    keyed(list, found.slice(0, MOST), (drawing) => drawing.id, (drawing) => entry(app, drawing, dialog), () => undefined);
+    keyed(list, found.slice(0, MOST), (drawing) => keyOf(app, drawing), (drawing) => entry(app, drawing, dialog), (item, { thumb }) => set(item.firstElementChild as Element, "src", thumb || null));
   };
   app.onChange(show);
   dialog.addEventListener("toggle", show);
@@ -32,19 +31,19 @@ export function historyDialog(app: App): HTMLDialogElement {
   return dialog;
 }
 
+/** What an entry shows and offers hangs on this. */
+const keyOf = (app: App, drawing: Drawing): string => `${drawing.id} ${app.workId} ${drawing.candidates.filter(done).length}`;
+
 const said = (drawing: Drawing): string => [drawing.form.prompt, ...drawing.candidates.map((one) => one.seed), when(drawing)].join(" ").toLowerCase();
 
 const when = (drawing: Drawing): string => new Date(drawing.created).toLocaleString(language, { dateStyle: "medium", timeStyle: "short" });
 
 function entry(app: App, drawing: Drawing, dialog: HTMLDialogElement): HTMLElement {
-  const canvas = h("canvas", { width: SIDE, height: SIDE, "aria-hidden": "true" });
-  const done = drawing.candidates.filter((candidate) => candidate.status === "done");
-  void paint(canvas, drawing, done[0]);
-  const here = drawing.work === app.workId;
+  if (!drawing.thumb) portray(app, drawing); // one from before there were small pictures
+  const canShow = drawing.work === app.workId && drawing.candidates.some(done);
   const prompt = drawing.form.prompt || t("history.byReference");
   const again = (): void => {
-    const [layer] = done[0]?.layers ?? [];
-    reuse(app, { prompt: drawing.form.prompt, box: drawing.form.box, seed: drawing.form.seed, parameters: layer?.parameters ?? { steps: drawing.form.steps } });
+    reuseForm(app, drawing);
     dialog.close();
   };
   const show = (): void => {
@@ -52,11 +51,11 @@ function entry(app: App, drawing: Drawing, dialog: HTMLDialogElement): HTMLEleme
     app.changed();
     dialog.close();
   };
-  return h("li", {}, canvas, h("div", {},
+  return h("li", {}, h("img", { alt: "", width: SIDE, height: SIDE }), h("div", {},
     h("strong", {}, prompt),
     h("small", {}, t("history.facts", { when: when(drawing), seed: drawing.form.seed, n: drawing.candidates.length })),
     h("div", { class: "row" },
       h("button", { type: "button", class: "plain", onclick: again }, t("history.reuse")),
-      here && done.length > 0 ? h("button", { type: "button", class: "plain", onclick: show }, t("history.show")) : null,
+      canShow ? h("button", { type: "button", class: "plain", onclick: show }, t("history.show")) : null,
       iconButton("trash", t("history.forget", { prompt }), () => forget(app, drawing)))));
 }

@@ -3,7 +3,7 @@
 import type { App } from "../app";
 import * as edit from "../document";
 import type { Layer } from "../document";
-import { bitmap } from "../pictures";
+import { withPictures } from "../pictures";
 import { t } from "../text";
 import { canDraw, draw, extract, reuse, split } from "../painting";
 import { chooseFile, field, fill, h, icon, iconButton, keyed, say, set } from "./dom";
@@ -107,13 +107,14 @@ function eye(button: HTMLButtonElement, visible: boolean, name: string): void {
   button.replaceChildren(icon(visible ? "eye" : "hidden"));
 }
 
-async function paint(canvas: HTMLCanvasElement, name: string): Promise<void> {
-  const image = await bitmap(name).catch(() => null);
-  if (!image) return;
-  const scale = Math.min(THUMB / image.width, THUMB / image.height);
-  const [width, height] = [image.width * scale, image.height * scale];
-  canvas.getContext("2d")?.clearRect(0, 0, THUMB, THUMB);
-  canvas.getContext("2d")?.drawImage(image, (THUMB - width) / 2, (THUMB - height) / 2, width, height);
+function paint(canvas: HTMLCanvasElement, name: string): Promise<void> {
+  return withPictures([name], ([image]) => {
+    if (!image) return;
+    const scale = Math.min(THUMB / image.width, THUMB / image.height);
+    const [width, height] = [image.width * scale, image.height * scale];
+    canvas.getContext("2d")?.clearRect(0, 0, THUMB, THUMB);
+    canvas.getContext("2d")?.drawImage(image, (THUMB - width) / 2, (THUMB - height) / 2, width, height);
+  });
 }
 
 function choose(app: App, ids: string[], event: MouseEvent): void {
@@ -157,7 +158,7 @@ function lookOf(app: App): { element: HTMLElement; update: () => void } {
   const [x, y] = [place("x"), place("y")];
   const scale = h("input", { type: "number", min: 1, max: 1600, step: 1, onchange: () => {
     const wanted = Math.min(Math.max(Number(scale.value) / 100, 0.01), edit.MAX_SCALE);
-    if (wanted) app.look(ids(), { scale: wanted });
+    if (scale.value !== "") app.look(ids(), { scale: wanted });
   } });
   const name = h("input", { maxlength: 200, onchange: () => name.value.trim() && app.look(ids(), { name: name.value.trim() }) });
   const percent = h("output");

@@ -3,19 +3,22 @@
 import type { App } from "../app";
 import * as edit from "../document";
 import type { Stage } from "../stage";
-import { draw } from "../painting";
 import { download, open, useReference } from "../files";
+import { settle } from "./dom";
 import { stem } from "./home";
 
 const ARROWS: Record<string, [number, number]> = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 export function listen(app: App, stage: Stage): void {
   addEventListener("keydown", (event) => {
-    const typing = event.target instanceof HTMLElement && event.target.closest("input, textarea, select, dialog, [popover]");
+    const on = event.target instanceof HTMLElement ? event.target : document.body;
+    if (on.closest("[popover]") || document.querySelector("dialog[open]")) return; // what lies over the page has the keys
     const command = event.ctrlKey || event.metaKey;
-    if (command && event.key === "Enter") return done(event, () => void draw(app));
-    if (typing || !app.doc) return;
+    if (command && event.key === "Enter") return done(event, () => event.repeat || press("draw"));
+    if (command && event.key.toLowerCase() === "s" && app.doc) return done(event, () => event.repeat || save(app));
+    if (on.closest("textarea, input:not([type=range])") || !app.doc) return;
     if (command) return withCommand(app, event);
+    if (on.closest("select, input")) return; // they have plain keys of their own
     const act = plain(app, stage, event);
     if (act) done(event, act);
   });
@@ -31,13 +34,23 @@ function done(event: Event, act: () => void): void {
   act();
 }
 
+/** Press a button of the page with all that was typed until now, as the mouse would. */
+function press(id: string): void {
+  settle(true);
+  document.getElementById(id)?.click();
+}
+
+function save(app: App): void {
+  settle(true);
+  if (app.busy === 0) void download(app, "psd");
+}
+
 function withCommand(app: App, event: KeyboardEvent): void {
   const { doc } = app;
   const key = event.key.toLowerCase();
   if (key === "z") done(event, () => (event.shiftKey ? app.redo() : app.undo()));
   if (key === "y") done(event, () => app.redo());
   if (!doc) return;
-  if (key === "s") done(event, () => void download(app, "psd"));
   if (key === "d" && app.selection.length) done(event, () => app.commit(edit.duplicate(doc, app.selection)[0]));
   if (key === "a") done(event, () => (app.setTool("move"), app.select(doc.layers.filter((layer) => layer.role === "foreground").map((layer) => layer.id))));
 }

@@ -2,6 +2,7 @@
 
 import type { App, Tool } from "../app";
 import type { Stage } from "../stage";
+import { changeKey, currentKey } from "../api";
 import { chooseLanguage, language, LANGUAGES, t, type Language } from "../text";
 import { download, open } from "../files";
 import { chooseFile, field, h, icon, iconButton, say, set } from "./dom";
@@ -21,7 +22,7 @@ export function topBar(app: App, stage: () => Stage, history: HTMLDialogElement)
   const save = h("button", { type: "button", class: "primary", id: "download", "aria-label": t("bar.download") }, icon("download"), h("span", {}, t("bar.download")));
   const formats = menu(save, () => FORMATS.map((format) => ({ label: format.toUpperCase(), hint: t(`format.${format}`), act: () => void download(app, format) })));
   const settings = iconButton("settings", t("bar.settings"), () => undefined);
-  const choices = menu(settings, () => [languageField(), themeField()], "group");
+  const choices: HTMLElement = menu(settings, () => [languageField(), themeField(), ...(currentKey() === null ? [] : [anotherKey(() => choices.hidePopover())])], "group");
   const work = h("div", { class: "row work" }, undo, redo, h("span", { class: "rule" }), ...tools, h("span", { class: "rule" }), view);
   const bar = h("header", { class: "bar" }, h("h1", {}, home), work,
     h("div", { class: "row end" },
@@ -46,6 +47,14 @@ export function topBar(app: App, stage: () => Stage, history: HTMLDialogElement)
 
 function toolButton(app: App, tool: Tool): HTMLButtonElement {
   return iconButton(tool, t(`tool.${tool}`), () => app.setTool(tool), { "data-tool": tool });
+}
+
+/** For a key that is accepted, and yet not good for what one wants to do. */
+function anotherKey(close: () => void): HTMLElement {
+  return h("button", { type: "button", onclick: () => {
+    close();
+    void changeKey();
+  } }, t("key.another"));
 }
 
 function languageField(): HTMLElement {

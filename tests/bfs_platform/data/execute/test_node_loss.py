@@ -1,4 +1,4 @@
-"""A node of a cluster goes away under a build, with all that runs on it."""
+"""A node of a cluster goes away under a build, with all that runs on it; or its head does, and comes back."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 from builders import Builder, workers_of
 from drawn import write_rorem
 from nodes import Nodes, until
+from remembering import needs_machines, remembering
 
 from bfs_platform.config import resolve
 from bfs_platform.data.execute.build import build, in_process
@@ -16,14 +17,20 @@ from bfs_platform.data.spec import DataSpec
 pytestmark = pytest.mark.soak
 
 NUM_RECORDS = 24
+NUM_WHILE_AWAY = 48  # a head needs its time to come back
+
+
+def hash_of(source: Path, output: Path) -> str:
+    """The content hash of the set that a plain loop in this process makes."""
+    spec = resolve("tabletop_pixels", ["records_per_shard=1", "max_reject_rate=0.5", "stage=1"], DataSpec)
+    opened = open_source("rorem", source)
+    return str(json.loads(build(opened, output, spec, stream=in_process(opened, spec, output)).read_text())["content_hash"])
 
 
 def test_a_build_survives_the_loss_of_a_node(bare_env: dict[str, str], tmp_path: Path, repo_root: Path) -> None:
     """Two nodes build: one of them is killed, the other goes on, and the set is the one of a plain loop in this process."""
     source = write_rorem(tmp_path / "input", NUM_RECORDS, size=64)
-    spec = resolve("tabletop_pixels", ["records_per_shard=1", "max_reject_rate=0.5", "stage=1"], DataSpec)
-    opened = open_source("rorem", source)
-    whole = json.loads(build(opened, tmp_path / "whole", spec, stream=in_process(opened, spec, tmp_path / "whole")).read_text())
+    undisturbed = hash_of(source, tmp_path / "whole")
     with Nodes(tmp_path) as cluster:
         cluster.head()
         nodes = [cluster.add(num_cpus=4) for _ in range(2)]
@@ -40,6 +47,27 @@ def test_a_build_survives_the_loss_of_a_node(bare_env: dict[str, str], tmp_path:
             cluster.kill(nodes[working[0]])
             assert builder.num_receipts() < NUM_RECORDS, "the build was over before the node was lost, so nothing was tested"
             assert process.wait(900) == 0, builder.said()
-            assert builder.committed() == whole["content_hash"]
+            assert builder.committed() == undisturbed
+        finally:
+            builder.clear()
+
+
+@needs_machines()
+def test_a_build_goes_on_while_the_head_is_away(
+    bare_env: dict[str, str], tmp_path: Path, repo_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed under a build on two machines, the head comes back over Redis: the build has not ended meanwhile, and its set is the same."""
+    source = write_rorem(tmp_path / "input", NUM_WHILE_AWAY, size=64)
+    undisturbed = hash_of(source, tmp_path / "whole")
+    with remembering(tmp_path, monkeypatch, num_cpus=4) as cluster:
+        environment = bare_env | {"RAY_ADDRESS": cluster.cluster.gcs}
+        builder = Builder(repo_root, source, tmp_path / "out", environment, tmp_path / "log", cluster.machines[0].prefix)
+        try:
+            process = builder.start()
+            builder.wait_for(process, 0)
+            cluster.lose_head()
+            assert process.poll() is None, f"the build was over before the head was back, so nothing was tested: {builder.said()}"
+            assert process.wait(900) == 0, builder.said()
+            assert builder.committed() == undisturbed
         finally:
             builder.clear()

@@ -1,0 +1,67 @@
+"""A cluster that outlives its head: each node is a machine of its own, and what the head knows is in Redis."""
+
+import contextlib
+import secrets
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import namespaces
+import pytest
+from namespaces import Machine
+from nodes import Nodes
+from redis_server import Redis, redis_server
+from storm_service import NICENESS
+
+AWAY_S = 5.0  # longer than Ray's parts ask one another whether they are there
+
+
+@dataclass
+class Remembering:
+    """`nodes` without the head: those that work, on `machines`."""
+
+    cluster: Nodes
+    machines: list[Machine]
+    nodes: list[subprocess.Popen[bytes]]
+    head: subprocess.Popen[bytes]
+    options: tuple[str, ...]
+
+    def start(self, log: Path, command: Sequence[str], **environment: str) -> subprocess.Popen[bytes]:
+        """A program on the first of the machines that work, which joins the cluster by the node there."""
+        return self.cluster.start(log, [*self.machines[0].prefix, *command], RAY_ADDRESS=self.cluster.gcs, **environment)
+
+    def lose_head(self) -> None:
+        """Kill it, and start its successor a while later."""
+        self.cluster.kill(self.head)
+        time.sleep(AWAY_S)
+        self.head = self.cluster.head(0, True, *self.options)
+
+
+@contextlib.contextmanager
+def remembering(scratch: Path, monkeypatch: pytest.MonkeyPatch, num_nodes: int = 2, num_cpus: int = 2) -> Iterator[Remembering]:
+    """A head without work and so many nodes. Needs root and Redis."""
+    for name, value in (NICENESS | {"RAY_gcs_rpc_server_reconnect_timeout_s": "600"}).items():
+        monkeypatch.setenv(name, value)
+    with (
+        namespaces.machines(1 + num_nodes) as machines,
+        redis_server(scratch / "redis", machines[0].host) as redis,
+        Nodes(scratch, machines) as cluster,
+    ):
+        remember(monkeypatch, redis)
+        options = (f"--redis-password={redis.password}",)
+        head = cluster.head(0, True, *options)
+        yield Remembering(cluster, machines[1:], [cluster.add(num_cpus) for _ in range(num_nodes)], head, options)
+
+
+def remember(monkeypatch: pytest.MonkeyPatch, redis: Redis) -> None:
+    """Have heads that are started from now on keep what they know in `redis`."""
+    monkeypatch.setenv("RAY_REDIS_ADDRESS", redis.address)
+    monkeypatch.setenv("RAY_external_storage_namespace", f"bfs-{secrets.token_hex(4)}")
+
+
+def needs_machines() -> Any:
+    """The mark of a test that needs such a cluster."""
+    return pytest.mark.skipif(bool(namespaces.unavailable()), reason=namespaces.unavailable() or "-")
