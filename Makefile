@@ -58,7 +58,8 @@ test-quantised: setup ## weights and moments in eight and four bits, and Prodigy
 	@[ -d build/bitsandbytes ] || $(BIN)/pip install --quiet --no-deps --target build/bitsandbytes bitsandbytes==0.50.2
 	@[ -d build/prodigyopt ] || $(BIN)/pip install --quiet --no-deps --target build/prodigyopt prodigyopt==1.1.2
 	PYTHONPATH=build/torchao:build/bitsandbytes:build/prodigyopt $(PYTEST) tests/bfs_model/weight/test_memory.py \
-		tests/bfs_platform/train/test_optimizers.py tests/bfs_platform/train/state/test_prodigy.py $(ARGS)
+		tests/bfs_platform/data/model/test_shadow_memory.py tests/bfs_platform/train/test_optimizers.py \
+		tests/bfs_platform/train/state/test_prodigy.py $(ARGS)
 
 tools: setup ## programs that check infra/, into build/tools; without them their tests skip
 	@[ -x build/tools/bin/pip ] || $(RUN) -m venv build/tools

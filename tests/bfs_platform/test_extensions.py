@@ -58,6 +58,7 @@ METRIC = Metric("brightness", True, "mean level of what the layer shows, 0…1",
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
     """Put a package of one module and its entry points on the path, as pip would."""
+    base.names()  # ours register when they are first imported, and not in a list that goes away
     monkeypatch.setattr(base, "_SOURCES", dict(base._SOURCES))
     site = tmp_path / "site-packages"
     about = site / "their_package-1.0.dist-info"

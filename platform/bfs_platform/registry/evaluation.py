@@ -13,6 +13,7 @@ PREFIX = "eval."
 LIST_HASH, NUM_SAMPLES, PROTOCOL = PREFIX + "list_hash", PREFIX + "num_samples", PREFIX + "protocol"
 # What of an evaluation's recipe can change a figure of the model, besides the list.
 _PROTOCOL_KEYS = ("task", "joint_guidance", "refit", "seed", "steps", "effect_threshold", "recogniser", "short_side", "learned")
+_LATER = ("memory",)  # what was measured before there was such a setting is known without it
 
 
 def attach_evaluation(reference: Reference, evaluation_dir: Path | str, *, uri: str | None = None) -> dict[str, float]:
@@ -51,5 +52,6 @@ def comparable(tags: dict[str, str], other: dict[str, str]) -> bool:
 def protocol_of(results: dict[str, Any]) -> str:
     """What names the way in which an evaluation measured."""
     spec = results["recipe"]["spec"]
-    chosen = json.dumps({key: spec.get(key) for key in _PROTOCOL_KEYS}, sort_keys=True)
+    named = {key: spec.get(key) for key in _PROTOCOL_KEYS} | {key: spec[key] for key in _LATER if spec.get(key) is not None}
+    chosen = json.dumps(named, sort_keys=True)
     return hashlib.sha256(chosen.encode()).hexdigest()

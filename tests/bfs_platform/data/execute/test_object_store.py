@@ -135,9 +135,7 @@ def test_two_runs_of_one_build_overlap(at: int, rorem: Callable[..., Path], buck
 
 
 @pytest.mark.parametrize("is_committed", [True, False])
-def test_a_stream_that_another_run_cuts_off(
-    is_committed: bool, rorem: Callable[..., Path], bucket: RemotePath, tmp_path: Path
-) -> None:
+def test_a_stream_that_another_run_cuts_off(is_committed: bool, rorem: Callable[..., Path], bucket: RemotePath, tmp_path: Path) -> None:
     """What a run works on is cleared away by the one that commits: its error is none where that set is there, and stays one elsewhere."""
     root, spec, output = with_copies(rorem(4)), without_copies(), bucket / "out"
 
