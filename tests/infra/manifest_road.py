@@ -16,7 +16,7 @@ from bfs_platform.config.spec import Spec
 from bfs_platform.data.model.base import named
 from bfs_platform.data.spec import DataSpec
 from bfs_platform.evaluate.spec import EvaluationSpec
-from bfs_platform.rehearse.road import Step
+from bfs_platform.rehearse.road import Step, shadow_road
 from bfs_platform.rehearse.road import road as walk
 
 Option = tuple[str, str]
@@ -25,6 +25,7 @@ _FLUX = FOLDER / "components/flux/kustomization.yaml"
 # What `rehearse.road.road` asks for: the base, sources to train on and to measure on, the folder that is evaluated.
 _RECORDS = ["--source", "rorem", "--input"]
 _SOURCES = ([*_RECORDS, "s3://bfs/sources/rorem"], [*_RECORDS, "s3://bfs/sources/rorem-held-out"])
+_SHADOWS = ["--source", "desobav2", "--input", "s3://bfs/sources/desobav2"]
 _BASE, _EVALUATED = "/data/base", "/data/rorem-test"
 
 
@@ -46,7 +47,7 @@ def road(documents: list[Document]) -> Iterator[str]:
         made[output] = title(job)
     recipe = next((dict(_options(job))["--recipe"] for job in jobs if _script(job) == "stage2"), "")
     if recipe.startswith("flux_"):
-        yield from _walked(jobs, walk(recipe, _BASE, *_SOURCES, _EVALUATED))
+        yield from _walked(jobs, [*shadow_road(recipe, _BASE, _SHADOWS), *walk(recipe, _BASE, *_SOURCES, _EVALUATED)])
 
 
 def _walked(jobs: list[Document], steps: list[Step]) -> Iterator[str]:
@@ -71,11 +72,12 @@ def _is(job: Document, step: Step) -> bool:
 
 
 def _placed(value: str, outputs: dict[str, str]) -> str:
-    """`ROAD/stage1/model` as the jobs have it."""
-    if not value.startswith("ROAD/"):
+    """`ROAD/stage1/model`, or `KEY=ROAD/stage1/model`, as the jobs have it."""
+    key, on_the_road, place = value.partition("ROAD/")
+    if not on_the_road:
         return value
-    name, _, rest = value.removeprefix("ROAD/").partition("/")
-    return "/".join(filter(None, [outputs.get(name, ""), rest]))
+    name, _, rest = place.partition("/")
+    return key + "/".join(filter(None, [outputs.get(name, ""), rest]))
 
 
 def promotion(documents: list[Document]) -> Iterator[str]:

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from functools import partialmethod
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from bfs_model.errors import BadInput
 from bfs_model.weight.licence import ACCEPT_VARIABLE
@@ -72,6 +71,8 @@ def start_private(num_cpus: int, **options: Any) -> str:
 @contextmanager
 def _agent_on_any_port() -> Iterator[None]:
     """Leave port 52365 to the clusters that people start: whose agent cannot have it refuses all jobs. `ray.init` has no word for it."""
+    from unittest.mock import patch  # brings asyncio along, for which commands that need no cluster would wait
+
     from ray._private.parameter import RayParams
 
     at_any_port = partialmethod(RayParams.__init__, dashboard_agent_listen_port=0)
