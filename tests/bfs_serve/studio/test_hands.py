@@ -120,10 +120,12 @@ def test_a_glance_at_a_candidate_leaves_no_trace(visit: Visit) -> None:
     badge = studio.page.get_by_text("Preview", exact=True)
     studio.page.locator(".tile").first.click()
     expect(badge).to_be_hidden()
+    taken = studio.layers
     studio.page.locator(".tile").nth(1).hover()
     expect(badge).to_be_visible()
     studio.page.mouse.move(5, 400)
     expect(badge).to_be_hidden()
+    assert studio.layers == taken
 
 
 def test_the_history_gives_all_of_the_form_back(visit: Visit) -> None:

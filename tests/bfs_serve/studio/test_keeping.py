@@ -108,14 +108,18 @@ def test_what_is_kept_here_is_forgotten_there(visit: Visit, live: LiveService, t
         studio.until(f"fetch('..{job}').then(r => r.status >= 404)")
 
 
+def _leave_for(studio: Studio, document: str) -> None:
+    studio.page.locator(".wordmark").click()
+    studio.button(document).click()
+
+
 def test_a_drawing_enters_its_document_wherever_one_is(visit: Visit, live: LiveService) -> None:
     """Once, though its document is left and taken up again; and later, when it ended while another document was open."""
     studio = visit().open()
     studio.page.get_by_label("Model").select_option(SLOW)
     studio.draw("a red ball", Steps=8)
     expect(studio.tiles("running")).to_have_count(1)
-    studio.page.locator(".wordmark").click()
-    studio.button("Amber room Layers: 0").click()
+    _leave_for(studio, "Amber room Layers: 0")
     studio.until("studio.document?.layers.length === 2")
     studio.page.wait_for_timeout(500)
     studio.button("Undo").click()
@@ -123,13 +127,11 @@ def test_a_drawing_enters_its_document_wherever_one_is(visit: Visit, live: LiveS
     live.asked.clear()
     studio.draw("a blue ball", Steps=4)
     expect(studio.tiles("running")).to_have_count(1)
-    studio.page.locator(".wordmark").click()
-    studio.button("Dusk room").click()
+    _leave_for(studio, "Dusk room")
     studio.until("studio.document !== null")
     studio.page.wait_for_timeout(2000)
     assert len(studio.layers) == 1
-    studio.page.locator(".wordmark").click()
-    studio.button("Amber room Layers: 0").click()
+    _leave_for(studio, "Amber room Layers: 0")
     studio.until("studio.document?.layers.length === 2")
     assert studio.layers[1]["prompt"] == "a blue ball"
 
