@@ -17,13 +17,14 @@ class OptimizerSpec(Spec):
 
     `kind`: `adamw`; `adamw8bit`, its moments in eight bits, a quarter of their memory (by the package `bitsandbytes`, not under ZeRO-3; a
     run goes on with the ranks and the ZeRO stage that it began with); `prodigy`, AdamW that finds its own rate (twice the state of
-    AdamW): `lr` is then a factor on what it finds, 1 as a rule, and `d_coef` scales its estimate.
+    AdamW): `lr` is then a factor on what it finds, 1 as a rule, and `d_coef` scales its estimate; `muon`, which moves each matrix along
+    the nearest orthogonal one to its momentum and all else as AdamW does, at AdamW's rates (whole parameters: `zero.stage=0`).
 
     After the warm-up the rate stays, falls as half a cosine to a tenth, or (`linear`) stays and falls in a straight line to zero
     over the last `decay_share` of the steps: such a run may be made longer until the fall begins.
     """
 
-    kind: Literal["adamw", "adamw8bit", "prodigy"] = "adamw"
+    kind: Literal["adamw", "adamw8bit", "prodigy", "muon"] = "adamw"
     lr: Annotated[float, Field(gt=0)] = 1e-4
     d_coef: Annotated[float, Field(gt=0)] = 1.0
     betas: tuple[Beta, Beta] = (0.9, 0.999)
@@ -177,6 +178,8 @@ class TrainSpec(Spec):
         if self.compile != "none" and (self.network.kind not in ("sharing", "backbone", "shadow") or self.zero.stage == 3):
             rule = f"is for transformers whose blocks are whole, not for {self.network.kind} under zero.stage={self.zero.stage}"
             raise BadInput("compile", self.compile, rule, "use compile=none")
+        if self.optimizer.kind == "muon" and self.zero.stage:
+            raise BadInput("optimizer.kind", "muon", "needs whole matrices, which ZeRO cuts", "use zero.stage=0, or optimizer.kind=adamw")
         if self.optimizer.kind == "adamw8bit" and self.zero.stage == 3:
             raise BadInput("optimizer.kind", "adamw8bit", "does not know shards of ZeRO-3", "use zero.stage=2, or optimizer.kind=adamw")
         if self.optimizer.kind == "adamw8bit" and self.min_workers:

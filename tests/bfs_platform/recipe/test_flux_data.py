@@ -2,8 +2,9 @@
 
 import pytest
 
+from bfs_model.errors import BadInput
 from bfs_platform.config import get, names, resolve
-from bfs_platform.data.execute.stream import ENCODER, sizes_of_pools
+from bfs_platform.data.execute.stream import ENCODER, check_gpus, sizes_of_pools
 from bfs_platform.data.model.base import named
 from bfs_platform.data.spec import DataSpec, PoolSpec
 
@@ -82,3 +83,18 @@ def test_a_stated_number_holds_and_few_units_need_few() -> None:
     assert sizes("flux_data_stage1", 8, "execution.models.blip2.workers=3")["blip2"] == (1, 3)
     assert {first for first, _ in sizes("flux_data_stage1", 8, num_units=2).values()} == {2}
     assert {first for first, _ in sizes("flux_data_stage1", 0).values()} == {1}
+
+
+def test_without_the_gpus_of_one_actor_it_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """By the key that asks for them; Ray Data would wait for ever. A cluster that may grow is waited for."""
+    spec: DataSpec = get("flux_data_stage2")
+    with pytest.raises(BadInput, match=r"execution\.models\.\w+\.gpus=0\.\d+ is more than a node of this cluster has \(0 GPUs\); set"):
+        check_gpus(spec, True, [{"CPU": 16.0}], grows=False)
+    only_encodes = resolve("tabletop_data_stage2", ["execution.gpus_per_encoder=2"], DataSpec)
+    with pytest.raises(BadInput, match=r"execution\.gpus_per_encoder=2 is more than a node of this cluster has \(1 GPUs\)"):
+        check_gpus(only_encodes, True, [{"GPU": 1.0}, {"GPU": 1.0}], grows=False)
+    check_gpus(spec, True, [{"CPU": 16.0}, {"GPU": 1.0}], grows=False)
+    check_gpus(only_encodes, False, [{"CPU": 1.0}], grows=False)
+    assert not capsys.readouterr().err
+    check_gpus(only_encodes, True, [{"GPU": 1.0}], grows=True)
+    assert "No node of the cluster has 2 GPUs for encode: waiting for one to come." in capsys.readouterr().err

@@ -9,8 +9,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ import namespaces
 import psutil
 import pytest
 import training
+from drawn import write_rorem
 from metrics import asked
 from nodes import free_port
 from PIL import Image
@@ -39,6 +43,7 @@ pytestmark = pytest.mark.soak
 FIELDS = {"box": "8,4,40,28", "prompt": "a large red rubber sphere", "seed": "7", "steps": "2"}
 _PATIENCE_S = 1500
 PATIENCE = {"RAY_worker_register_timeout_seconds": str(_PATIENCE_S)}
+OFTEN = {"RAY_metrics_report_interval_ms": "500"}  # jobs of seconds are to be seen at work
 _STRANGER = """
 import sys, grpc
 with grpc.insecure_channel(sys.argv[1]) as channel:
@@ -53,7 +58,7 @@ class Shell:
     """A user's shell in the repository, with a stack in a folder of its own."""
 
     def __init__(self, folder: Path, root: Path) -> None:
-        self.folder, self.root, self.env = folder / "stack", root, bare_shell(folder) | NICENESS | PATIENCE
+        self.folder, self.root, self.env = folder / "stack", root, bare_shell(folder) | NICENESS | PATIENCE | OFTEN
         self.ports = {name: free_port() for name in PORTS}
 
     def run(self, *command: str, code: int | None = 0, **variables: str) -> str:
@@ -116,10 +121,16 @@ def test_the_road_of_a_model_on_a_stack(shell: Shell, tmp_path: Path) -> None:
 
     told = shell.told()
     run = tmp_path / "run"
-    short = [word for change in ("num_steps=2", "num_workers=1", "sample_every_steps=0") for word in ("--set", change)]
-    job = ["python", "jobs/stage1.py", "--recipe", "demo_stage1", *short, "--dataset", str(dataset), "--output", str(run)]
-    said = shell.run("ray", "job", "submit", "--working-dir", ".", "--", *job, **told)
-    assert str(run / "model" / "manifest.json") in said
+    changes = ("num_steps=8", "num_workers=1", "sample_every_steps=0", "checkpoint.every_steps=2")
+    short = [word for change in changes for word in ("--set", change)]
+    training_job = ["jobs/stage1.py", "--recipe", "demo_stage1", *short, "--dataset", str(dataset), "--output", str(run)]
+    pictures = ["--source", "rorem", "--input", str(write_rorem(tmp_path / "pictures", 24, 64)), "--set", "records_per_shard=2"]
+    building_job = ["jobs/build_stage2.py", "--recipe", "tabletop_data_stage2", *pictures, "--output", str(tmp_path / "built")]
+    with _scraped(shell) as seen:
+        for job, result in ((building_job, tmp_path / "built"), (training_job, run / "model")):
+            said = shell.run("ray", "job", "submit", "--working-dir", ".", "--", "python", *job, **told)
+            assert str(result / "manifest.json") in said
+    assert {name for name in asked(shell.root) if name.startswith("ray_bfs_")} - seen == set()
     promoted = json.loads(shell.run("bfs", "promote", str(run / "model"), "--json", **told))
     assert promoted["promoted"] and promoted["version"] == "1"
     assert "with models:/bfs@champion" in shell.up()["service"]["version"]
@@ -193,8 +204,8 @@ def _strangers_elsewhere_reach_no_more(listening: list[int], open_ones: list[int
             assert "UNAUTHENTICATED" in subprocess.run(command, capture_output=True, text=True, check=True, timeout=_PATIENCE_S).stdout
 
 
-def _prometheus_would_find_what_is_asked_for(shell: Shell) -> None:
-    """Every metric of rules and dashboards is in what the service and Ray show, but those of a training, which has ended."""
+def _shown(shell: Shell) -> set[str]:
+    """The names of all that the service and Ray show now."""
     stack = Stack.load(shell.folder)
     assert stack is not None
     targets = json.loads((stack.ray_folder / "prom_metrics_service_discovery.json").read_text())
@@ -202,9 +213,32 @@ def _prometheus_would_find_what_is_asked_for(shell: Shell) -> None:
     with httpx2.Client(timeout=60, trust_env=False) as client:
         text = "\n".join(client.get(f"http://{address}/metrics").text for address in addresses)
     kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
-    shown = set(kinds) | {f"{name}_{end}" for name, kind in kinds.items() if kind == "histogram" for end in ("bucket", "sum", "count")}
-    wanted = {name for name in asked(shell.root) if not name.startswith("ray_bfs_train_")}
-    assert len(wanted) > 25 and wanted - shown == set()
+    return set(kinds) | {f"{name}_{end}" for name, kind in kinds.items() if kind == "histogram" for end in ("bucket", "sum", "count")}
+
+
+@contextmanager
+def _scraped(shell: Shell) -> Iterator[set[str]]:
+    """What is shown at any time within, to be read afterwards."""
+    seen: set[str] = set()
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.5):
+            seen.update(_shown(shell))
+
+    with ThreadPoolExecutor(1) as threads:
+        watching = threads.submit(watch)
+        try:
+            yield seen
+        finally:
+            ended.set()
+            watching.result()
+
+
+def _prometheus_would_find_what_is_asked_for(shell: Shell) -> None:
+    """Every metric of rules and dashboards is in what the service and Ray show, but those of jobs, which have ended."""
+    wanted = {name for name in asked(shell.root) if not name.startswith("ray_bfs_")}
+    assert len(wanted) > 25 and wanted - _shown(shell) == set()
 
 
 def _slightly_other(model: Path, copy: Path) -> Path:

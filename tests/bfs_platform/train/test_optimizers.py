@@ -25,6 +25,7 @@ EXTRAS = ("ema.half_life_samples=20", "guard.norm_factor=9")
 has_bitsandbytes = importlib.util.find_spec("bitsandbytes") is not None
 eight_bits = pytest.mark.skipif(not has_bitsandbytes, reason="`make test-quantised` brings bitsandbytes")
 RUNS = [pytest.param(PRODIGY, stage, id=f"prodigy-{stage}") for stage in (0, 1, 2, 3)]
+RUNS += [pytest.param(("optimizer.kind=muon",), 0, id="muon-0")]
 RUNS += [pytest.param(EIGHT_BITS, stage, id=f"adamw8bit-{stage}", marks=eight_bits) for stage in (0, 1, 2)]
 
 
@@ -75,6 +76,27 @@ def test_prodigy_finds_the_same_rate_on_any_number_of_workers(
     assert float(_state(changing, 4)["shared"][0]) > 1e-6, "the rate never grew: it would prove nothing"
 
 
+def test_adamw_is_one_kernel_on_gpus() -> None:
+    """Five steps, the last two from a state that was begun anew, come to what they come to without."""
+    spec = resolve("tabletop_stage1", ["optimizer.kind=adamw", "guard.norm_factor=9", "guard.loss_factor=9"], TrainSpec)
+    weights = []
+    for use_gpu in (False, True):
+        parameter = torch.nn.Parameter(torch.linspace(-1, 1, 50))
+        optimizer: Any = optimizers.make([parameter], spec.model_copy(update={"use_gpu": use_gpu}))
+        assert bool(optimizer.defaults["fused"]) is use_gpu
+        for step in range(5):
+            optimizer.guard.open(lambda: (1.0, 1.0))
+            parameter.grad = torch.cos(parameter.detach() * (step + 1))
+            optimizer.step()
+            optimizer.guard.close()
+            if step == 2:
+                kept = {key: optimizer.state[parameter][key].clone() for key in ("exp_avg", "exp_avg_sq")}
+                optimizers.begin(optimizer, parameter, torch.tensor(3))
+                optimizer.state[parameter].update(kept)
+        weights.append(parameter.detach())
+    assert float((weights[0] - weights[1]).abs().max()) < 1e-6
+
+
 @eight_bits
 @pytest.mark.distributed
 def test_eight_bits_train_as_thirty_two_do(ranks: Ranks, configured: Configured) -> None:
@@ -108,6 +130,7 @@ def test_moments_in_eight_bits_stay_with_their_ranks(ranks: Ranks, configured: C
         (["optimizer.kind=prodigy"], r"optimizer\.lr=0\.\d+ would be a factor .*use optimizer\.lr=1"),
         (["optimizer.d_coef=2"], r"optimizer\.d_coef=2.* is not read by adamw"),
         (["optimizer.kind=adamw8bit", "zero.stage=3"], "does not know shards of ZeRO-3"),
+        (["optimizer.kind=muon", "zero.stage=1"], "needs whole matrices, which ZeRO cuts"),
         (["optimizer.kind=adamw8bit", "num_workers=2", "min_workers=1", "batch_size=4", "micro_batch_size=1"], "eight bits belong"),
     ],
 )

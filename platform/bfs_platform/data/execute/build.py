@@ -16,6 +16,7 @@ from bfs_platform.data.execute import held_out
 from bfs_platform.data.execute.encode import UNUSED, check_sides
 from bfs_platform.data.execute.finish import AnyWorkspace, BuildFailed, check_reject_rate, commit, workspace_of
 from bfs_platform.data.model.base import identities
+from bfs_platform.data.plan.gauges import BuildGauges
 from bfs_platform.data.plan.ledger import Units
 from bfs_platform.data.plan.pace import Pace
 from bfs_platform.data.plan.plan import Plan, build_identity, make_plan
@@ -113,7 +114,7 @@ def _collect(workspace: AnyWorkspace, plan: Plan, spec: DataSpec, stream: Stream
             missing.append(unit.shard)
         else:
             ledger.add(receipt)
-    pace = Pace(ledger)
+    pace, gauges = Pace(ledger), BuildGauges(str(workspace.output), plan.num_records)
     if ledger.num_receipts:
         say(f"Continuing: {ledger.num_records} of {plan.num_records} records are there.")
     if missing:
@@ -123,6 +124,7 @@ def _collect(workspace: AnyWorkspace, plan: Plan, spec: DataSpec, stream: Stream
                 ledger.add(receipt)
                 pace.step()
                 pace.show_on(shown)
+                gauges.show(ledger)
                 _stop_at_too_many_rejects(workspace, plan, spec)
     absent = ledger.num_units - ledger.num_receipts
     if absent:

@@ -36,11 +36,14 @@ class Components(Protocol):
 
 
 def load_components(base: str) -> Components:
-    """The encoders of `base` (a bundle or a model), without its transformer and what works on it."""
+    """The encoders of `base` (a bundle or a model), without its transformer and what works on it.
+
+    In the precision that they are stored in, whatever BFS_MEMORY says: a set's identity does not know of that.
+    """
     from bfs_model.sampling.pipeline import BFSPipeline
 
     skipped: dict[str, Any] = dict.fromkeys(UNUSED)
-    return BFSPipeline.from_pretrained(base, **skipped)
+    return BFSPipeline.from_pretrained(base, memory="none", **skipped)
 
 
 def check_sides(buckets: Iterable[tuple[int, int]], base: str) -> None:

@@ -5,11 +5,14 @@ split, lost or doubled: writing is a rename, and doing it twice gives the same b
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from bfs_model.errors import BadInput
+from bfs_platform.cluster.environment import joins_cluster
+from bfs_platform.console.screen import say
 from bfs_platform.data.execute.draft import Draft
 from bfs_platform.data.execute.finish import workspace_of
 from bfs_platform.data.execute.transit import pack_prepared, unpack_prepared
@@ -29,7 +32,10 @@ Batch = dict[str, np.ndarray]
 
 
 def run_stream(units: Sequence[Unit], spec: DataSpec, root: Location, output: Location, base: str | None) -> Iterator[Receipt]:
-    """Build `units` and yield the receipt of each as it is committed. Needs a connected Ray."""
+    """Build `units` and yield the receipt of each as it is committed. Needs a connected Ray.
+
+    Raises: `BadInput` when no node has the GPUs of one actor, and none will come.
+    """
     import ray
     from ray.data import ActorPoolStrategy, DataContext, ExecutionResources, TaskPoolStrategy
 
@@ -39,6 +45,7 @@ def run_stream(units: Sequence[Unit], spec: DataSpec, root: Location, output: Lo
     context.print_on_execution_start = False
     allowed = None if spec.execution.store_mib is None else spec.execution.store_mib * 2**20
     context.execution_options.resource_limits = ExecutionResources.for_limits(object_store_memory=allowed)
+    check_gpus(spec, base is not None, [node["Resources"] for node in ray.nodes() if node["Alive"]], grows=joins_cluster())
     resources = ray.cluster_resources()
     cpus = resources.get("CPU", 1)
     # An actor holds its CPU as long as the build lasts: on a small cluster leave some for the tasks that feed it.
@@ -81,15 +88,37 @@ def _with_models(
     return dataset.map_batches(ComposePrepared(spec), batch_size=1, compute=tasks, num_cpus=share)
 
 
+def check_gpus(spec: DataSpec, encodes: bool, nodes: Sequence[Mapping[str, float]], grows: bool) -> None:
+    """Raise `BadInput` when none of `nodes`, the resources of each, has the GPUs of one actor: Ray Data would wait for one for ever.
+
+    A cluster that `grows`, one that this process did not start, may have an autoscaler: there it says that it waits.
+    """
+    most = max((node.get("GPU", 0.0) for node in nodes), default=0.0)
+    for name, pool in _pools(spec, encodes).items():
+        if pool.gpus <= most:
+            continue
+        if grows:
+            say(f"No node of the cluster has {pool.gpus:g} GPUs for {name}: waiting for one to come.")
+            continue
+        key = "execution.gpus_per_encoder" if name == ENCODER else f"execution.models.{name}.gpus"
+        raise BadInput(key, f"{pool.gpus:g}", f"is more than a node of this cluster has ({most:g} GPUs)", f"set {key}=0, or add a GPU")
+
+
+def _pools(spec: DataSpec, encodes: bool) -> dict[str, PoolSpec]:
+    """The pools of a build by the names of their models, and `ENCODER`."""
+    pools: dict[str, PoolSpec] = {name: getattr(spec.execution.models, name) for name in named(spec)}
+    if encodes:
+        pools[ENCODER] = PoolSpec(workers=spec.execution.encoders, gpus=spec.execution.gpus_per_encoder)
+    return pools
+
+
 def sizes_of_pools(spec: DataSpec, encodes: bool, resources: dict[str, float], num_units: int) -> dict[str, tuple[int, int]]:
     """With how many actors each pool starts, and how many it may have: by the names of the models, and `ENCODER`.
 
     Pools on GPUs whose numbers the recipe leaves open start alike, each with as many actors as the GPUs hold the shares of all pools
     together. By equal parts of the GPUs the largest model, which is seldom the quickest, would have the fewest.
     """
-    pools = {name: getattr(spec.execution.models, name) for name in named(spec)}
-    if encodes:
-        pools[ENCODER] = PoolSpec(workers=spec.execution.encoders, gpus=spec.execution.gpus_per_encoder)
+    pools = _pools(spec, encodes)
     together = sum(pool.gpus for pool in pools.values())
     sizes = {}
     for name, pool in pools.items():

@@ -4,6 +4,7 @@ A picture of an object becomes the tokens that the T5 encoder makes of its capti
 being trained on them. The real Redux was trained through its backbone; this takes minutes on a CPU instead of days.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -57,11 +58,11 @@ class ReferenceTask:
 
     @cached_property
     def pipe(self) -> BFSPipeline:
-        """The base with a fresh encoder that makes as many tokens as the text has."""
+        """The base with a fresh encoder that makes as many tokens as the text has, or as fill a square."""
         pipe = BFSPipeline.from_pretrained(self.base)
         pipe.set_progress_bar_config(disable=True)
         num_tokens, text_dim = pipe.encode_prompt([""])[0].shape[1:]
-        s, side = self.settings, round(num_tokens**0.5)
+        s, side = self.settings, math.isqrt(num_tokens)
         parts = random_redux_parts(text_dim, side * s.patch_size, s.patch_size, s.hidden_size, s.num_layers, self.spec.seed)
         pipe.register_modules(**parts)
         return pipe
@@ -70,7 +71,7 @@ class ReferenceTask:
     def targets(self) -> dict[str, Tensor]:
         """The text tokens [side², D] of every caption."""
         captions = sorted({str(c) for c in self.dataset.take(np.arange(len(self.dataset)), ["caption"])["caption"]})
-        num_tokens = round(self.pipe.encode_prompt([""])[0].shape[1] ** 0.5) ** 2
+        num_tokens = math.isqrt(self.pipe.encode_prompt([""])[0].shape[1]) ** 2
         tokens = torch.cat([self.pipe.encode_prompt(captions[i : i + 64])[0] for i in range(0, len(captions), 64)])
         return dict(zip(captions, tokens[:, :num_tokens].float(), strict=True))
 

@@ -16,7 +16,7 @@ SAVED_BASE, SAVED_SHARING = 15.0, 13.0
 # Four bits, and a float32 scale for every 64 weights, itself in eight bits with a scale for every 256 of them.
 NF4_BYTES = 0.5 + (1 + 4 / 256) / 64
 # What an optimizer keeps of a weight: two float32 moments; two of eight bits, with a float32 scale for every 256; four.
-STATE_BYTES = {"adamw": 8.0, "adamw8bit": 2 * (1 + 4 / 256), "prodigy": 16.0}
+STATE_BYTES = {"adamw": 8.0, "adamw8bit": 2 * (1 + 4 / 256), "prodigy": 16.0, "muon": 8.0}
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
-"""The numbers of a training run for Prometheus, through Ray's metrics agent: each appears there with `ray_` before its name."""
+"""The numbers of a training run that Prometheus sees."""
 
-import sys
-from typing import Any
+from bfs_platform.cluster.gauges import Gauges
 
 # Name of a value that the loop reports: name and description of its gauge. Values without one go to MLflow only.
 GAUGES = {
@@ -18,27 +17,8 @@ GAUGES = {
     "missed_checkpoints": ("bfs_train_missed_checkpoints", "Checkpoints that could not be written since the start."),
     "step": ("bfs_train_step", "Steps done."),
 }
-_TAGS = ("recipe", "output")
 
 
-class Gauges:
-    """Gauges of one run on rank 0. Silent where no Ray cluster is."""
-
-    def __init__(self, recipe: str, output: str) -> None:
-        self._tags = dict(zip(_TAGS, (recipe, output), strict=True))
-        self._gauges: dict[str, Any] = {}
-        if _in_cluster():
-            from ray.util.metrics import Gauge
-
-            self._gauges = {value: Gauge(name, description, tag_keys=_TAGS) for value, (name, description) in GAUGES.items()}
-
-    def show(self, values: dict[str, float]) -> None:
-        """Set the gauges of all values that have one."""
-        for name, gauge in self._gauges.items():
-            if name in values:
-                gauge.set(values[name], tags=self._tags)
-
-
-def _in_cluster() -> bool:
-    ray = sys.modules.get("ray")
-    return ray is not None and bool(ray.is_initialized())
+def gauges_of(recipe: str, output: str) -> Gauges:
+    """The gauges of one run, on rank 0."""
+    return Gauges(GAUGES, {"recipe": recipe, "output": output})

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bfs_platform.console.screen import say
-from bfs_platform.train.report.gauges import Gauges
+from bfs_platform.train.report.gauges import gauges_of
 from bfs_platform.train.report.meter import system_values
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Reporter:
 
     def __init__(self, output: Path | None, num_steps: int, run: "Run | None" = None, label: str = "train") -> None:
         self.output, self.num_steps, self.run, self.label = output, num_steps, run, label
-        self.gauges = Gauges(label, str(output)) if output is not None else None
+        self.gauges = gauges_of(label, str(output)) if output is not None else None
 
     def metrics(self, values: dict[str, float], step: int, data: str) -> None:
         """Report the numbers after `step` steps; `data` names the data set that the step drew from."""

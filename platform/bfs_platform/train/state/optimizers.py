@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from bfs_model.errors import BadInput
 from bfs_platform.train.spec import OptimizerSpec, TrainSpec
 from bfs_platform.train.state.guard import Guard, guarded
+from bfs_platform.train.state.muon import Muon
 from bfs_platform.train.state.prodigy import Prodigy
 
 EIGHT_BITS = "adamw8bit"
@@ -33,6 +34,7 @@ class StateKeys:
 
 STATE_KEYS = {
     "adamw": StateKeys(whole=("exp_avg", "exp_avg_sq")),
+    "muon": StateKeys(whole=("exp_avg", "exp_avg_sq")),
     EIGHT_BITS: StateKeys(own=("state1", "state2", "absmax1", "absmax2")),
     "prodigy": StateKeys(whole=("exp_avg", "exp_avg_sq", "s", "p0"), shared=("d", "d_max", "d_numerator", "k")),
 }
@@ -46,8 +48,12 @@ def make(parameters: Sequence[nn.Parameter], spec: TrainSpec) -> torch.optim.Opt
     o = spec.optimizer
     settings: dict[str, Any] = {"lr": o.lr, "betas": o.betas, "eps": o.eps, "weight_decay": o.weight_decay}
     kind: type[torch.optim.Optimizer] = torch.optim.AdamW
+    if o.kind == "adamw" and spec.use_gpu:
+        settings |= {"fused": True}  # one kernel for all weights
     if o.kind == "prodigy":
         kind, settings = Prodigy, {**settings, "d_coef": o.d_coef, "sharded": spec.zero.stage > 0}
+    elif o.kind == "muon":
+        kind = Muon
     elif o.kind == EIGHT_BITS:
         kind = _eight_bits(o)
     if spec.guard.norm_factor or spec.guard.loss_factor:
@@ -93,7 +99,8 @@ def begin(optimizer: Any, flat: Tensor, num_updates: Tensor) -> None:
         optimizer.init_state(optimizer.param_groups[0], flat, 0, 0)
         optimizer.state[flat]["step"] = int(num_updates)
     else:
-        count = {} if form.shared else {"step": num_updates.float()}
+        place = flat.device if optimizer.defaults.get("fused") else "cpu"  # where torch itself would count
+        count = {} if form.shared else {"step": num_updates.float().to(place)}
         optimizer.state[flat] = {**count, **{key: torch.zeros_like(flat) for key in form.whole}}
 
 

@@ -53,3 +53,16 @@ def test_it_learns_and_the_bundle_draws_from_pictures(task: ReferenceTask, tmp_p
         np.zeros((32, 32, 3), np.float32), (4, 4, 20, 20), reference=pictures, seed=[1, 1], num_inference_steps=2, output_type="latent"
     )
     assert not torch.equal(out.foregrounds[0], out.foregrounds[1])
+
+
+def test_text_whose_tokens_fill_no_square(task: ReferenceTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 23 tokens (FLUX has 512) it makes the first 16: no square has more of them than the text."""
+    whole = BFSPipeline.encode_prompt
+
+    def longer(self: BFSPipeline, prompts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        tokens, pooled = whole(self, prompts)
+        return torch.cat([tokens, tokens[:, :7]], dim=1), pooled
+
+    monkeypatch.setattr(BFSPipeline, "encode_prompt", longer)
+    _, (pixels, target) = task.batch("natural", np.arange(2), 0)
+    assert target.shape[1] == 16 and torch.isfinite(task.module(pixels, target)[0])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bfs_platform.config import resolve
-from bfs_platform.train.report import gauges, meter
+from bfs_platform.train.report import meter
 from bfs_platform.train.report.meter import Meter, system_values
 from bfs_platform.train.report.reporting import Reporter
 from bfs_platform.train.spec import TrainSpec
@@ -44,29 +44,6 @@ def test_steps_are_timed_without_checkpoints_and_pictures(monkeypatch: pytest.Mo
     assert values["checkpoint_s"] == pytest.approx(5) and values["missed_checkpoints"] == 1
     timed.step_done()
     assert timed.values()["data_wait_s"] == 0, "each report starts anew"
-
-
-def test_gauges_take_the_values_that_have_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a cluster each reported number sets its gauge, tagged with recipe and output; outside one nothing happens."""
-    import ray.util.metrics
-
-    seen: dict[str, tuple[float, dict[str, str]]] = {}
-
-    class Fake:
-        def __init__(self, name: str, description: str, tag_keys: tuple[str, ...]) -> None:
-            self.name = name
-            assert description and tag_keys == ("recipe", "output")
-
-        def set(self, value: float, tags: dict[str, str]) -> None:
-            seen[self.name] = value, tags
-
-    monkeypatch.setattr(ray.util.metrics, "Gauge", Fake)
-    monkeypatch.setattr(gauges, "_in_cluster", lambda: True)
-    gauges.Gauges("tabletop_stage1", "/run").show({"loss": 0.5, "flow": 0.4})
-    assert seen == {"bfs_train_loss": (0.5, {"recipe": "tabletop_stage1", "output": "/run"})}
-    monkeypatch.setattr(gauges, "_in_cluster", lambda: False)
-    gauges.Gauges("tabletop_stage1", "/other").show({"loss": 0.7})
-    assert seen["bfs_train_loss"][0] == 0.5
 
 
 def test_mlflow_gets_the_state_of_the_machine_too(tmp_path: Path) -> None:
