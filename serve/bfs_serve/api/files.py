@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter, OrderedDict
+from typing import Any
 
 from bfs_model.document import file as documents
 from bfs_model.document.format import png
@@ -80,6 +81,16 @@ class Files:
         assert isinstance(order, LayerOrder | ExtractionOrder)
         picture = result.pictures[candidate]
         model = {"name": job.model, "version": job.version}
-        steps = {} if order.steps is None else {"steps": order.steps}
         layer = read_image(self._blobs.get(picture.layer), key="layer").pil()
-        return stack.add(layer, box=order.box, prompt=order.prompt or None, seed=picture.seed, model=model, parameters=steps)
+        made: dict[str, Any] = {"box": order.box, "prompt": order.prompt or None, "seed": picture.seed, "model": model}
+        return stack.add(layer, **made, parameters=_parameters(order, result))
+
+
+def _parameters(order: LayerOrder | ExtractionOrder, result: Result) -> dict[str, Any]:
+    """What was asked for besides, by the names that `bfs generate` and `bfs extract` give it, and what the pipeline warned of."""
+    found: dict[str, Any] = {"steps": order.steps, "true_cfg_scale": order.true_cfg_scale}
+    found["cache"] = None if order.step_cache == "none" else order.step_cache
+    if isinstance(order, ExtractionOrder):
+        found |= {"joint_guidance": order.joint_guidance or None, "refit": order.refit or None}
+    found["warnings"] = result.warnings or None
+    return {name: value for name, value in found.items() if value is not None}

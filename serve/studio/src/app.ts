@@ -36,6 +36,8 @@ export class App {
   /** Whether something could not be kept here. */
   unkept = false;
   busy = 0;
+  /** Whether the form's fields hold what can be asked for; what cannot is shown to the user. */
+  formHolds = (): boolean => true;
   workId = edit.random();
   title = "";
   /** The seed of the last drawing: the next one gets another, unless it is locked or was typed in. */

@@ -65,11 +65,12 @@ export async function download(app: App, format: string): Promise<void> {
 }
 
 export function formOf(source: Pick<Layer, "prompt" | "box" | "seed" | "parameters">): Partial<Form> {
-  const steps = source.parameters["steps"];
+  const { steps, true_cfg_scale: guidance } = source.parameters;
   return {
     ...(source.prompt === null ? {} : { prompt: source.prompt }),
     ...(source.box === null ? {} : { box: source.box }),
     ...(source.seed === null || source.seed > MAX_SEED ? {} : { seed: source.seed }),
+    ...(typeof guidance === "number" ? { guidance } : {}),
     steps: typeof steps === "number" ? steps : null,
   };
 }

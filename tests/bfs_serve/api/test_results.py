@@ -9,6 +9,8 @@ import numpy as np
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from bfs_model.document import file as documents
+
 FIELDS = {"box": "8,4,40,28", "prompt": "a ball", "seed": "7"}
 
 
@@ -24,3 +26,17 @@ def test_the_pictures_of_a_result_are_blobs(client: TestClient, make_png: Callab
     file = client.get(address, headers={"Accept": "image/png"}).content  # says inside how it was made
     pixels = [np.asarray(Image.open(io.BytesIO(data))) for data in (file, base64.b64decode(first["layer_png"]))]
     np.testing.assert_array_equal(*pixels)
+
+
+def test_a_file_says_how_its_layer_was_made(client: TestClient, make_png: Callable[..., bytes]) -> None:
+    """Whatever was asked for besides, by the commands' own names; nothing of what was left to the model."""
+    asked = {"steps": "3", "true_cfg_scale": "2.5", "step_cache": "first_block"}
+    headers = {"Prefer": "wait=30", "Accept": "image/openraster"}
+    file = client.post("/v1/layers", files={"background": make_png()}, data=FIELDS | asked, headers=headers).content
+    assert documents.decode(file).layers[-1].parameters == {"steps": 3, "true_cfg_scale": 2.5, "cache": "first_block"}
+    plain = client.post("/v1/layers", files={"background": make_png()}, data=FIELDS, headers=headers).content
+    assert documents.decode(plain).layers[-1].parameters == {}
+    pictures = {"composite": make_png(), "background": make_png()}
+    extracted = client.post("/v1/extractions", files=pictures, data=FIELDS | {"refit": "true", "joint_guidance": "0.5"}, headers=headers)
+    made = documents.decode(extracted.content).layers[-1].parameters
+    assert made | {"joint_guidance": 0.5, "refit": True} == made and "true_cfg_scale" not in made

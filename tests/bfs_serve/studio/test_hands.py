@@ -106,6 +106,7 @@ def test_keys_take_what_was_typed_and_draw_once(visit: Visit, live: LiveService)
     assert studio.layers[1]["opacity"] == 1
     studio.page.get_by_role("spinbutton", name="Steps").fill("900")
     studio.page.keyboard.press("Control+Enter")
+    studio.button("Redraw with these settings").click()
     studio.button("History").click()
     studio.page.keyboard.press("Control+Enter")
     studio.page.wait_for_timeout(300)
@@ -133,6 +134,7 @@ def test_the_history_gives_all_of_the_form_back(visit: Visit) -> None:
     studio = visit().open()
     studio.page.get_by_label("Model").select_option(SLOW)
     studio.drawn("a red ball", Seed=11, Guidance=3)
+    assert studio.layers[1]["parameters"] == {"true_cfg_scale": 3}
     studio.number("Guidance", "")
     studio.page.get_by_label("Model").select_option("fake")
     studio.button("History").click()

@@ -25,10 +25,13 @@ export function drawPanel(app: App): HTMLElement {
     h("div", { class: "scroll" }, field(t("prompt.label"), prompt), ...parts.map((part) => part.element)),
     h("div", { class: "foot" }, hint, h("div", { class: "row" }, go, code(app))),
   );
-  const start = (): void => {
+  app.formHolds = (): boolean => {
     const wrong = numbers.element.querySelector<HTMLInputElement>("input:invalid");
-    if (wrong) wrong.reportValidity(); // the drawing would have the number from before
-    else void draw(app);
+    wrong?.reportValidity(); // the drawing would have the number from before
+    return !wrong;
+  };
+  const start = (): void => {
+    if (app.formHolds()) void draw(app);
   };
   go.setAttribute("aria-describedby", "draw-hint");
   app.onChange(() => {

@@ -214,7 +214,7 @@ function actionsOf(app: App): { element: HTMLElement; update: () => void } {
   ];
   const named: Action[] = [
     [action("split", t("layer.split"), () => void (last() && split(app, last() as Layer))), () => alone() && last()?.part === null && last()?.blend === "normal"],
-    [action("redraw", t("layer.redraw"), () => void (last() && draw(app, last()))), () => alone() && canDraw(app) && app.busy === 0],
+    [action("redraw", t("layer.redraw"), () => void (last() && app.formHolds() && draw(app, last()))), () => alone() && canDraw(app) && app.busy === 0],
     [action("history", t("layer.reuse"), () => void (last() && reuse(app, last() as Layer))), () => alone() && last()?.seed !== null],
   ];
   const element = h("div", { class: "actions", role: "group", "aria-label": t("layer.actions") },
