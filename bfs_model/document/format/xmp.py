@@ -4,9 +4,9 @@ Only namespaces that every reader knows are used: GIMP shows a warning for each 
 """
 
 from collections.abc import Mapping
+from html import escape
 from typing import Any
 from xml.etree import ElementTree
-from xml.sax.saxutils import escape, quoteattr
 
 from bfs_model.document.format.manifest import FORMAT
 
@@ -20,7 +20,7 @@ _COMMENT = f"{{{_XMP_DM}}}logComment"
 def packet(manifest: Mapping[str, Any], text: str | None = None) -> str:
     """An XMP packet for a document: the program, the prompts, that parts of it are generated, and the manifest's `text`."""
     generated = [layer for layer in manifest["layers"] if layer["model"] is not None or layer["prompt"] is not None]
-    properties = [f"<xmp:CreatorTool>{escape(manifest['written_by'])}</xmp:CreatorTool>"]
+    properties = [f"<xmp:CreatorTool>{escape(manifest['written_by'], quote=False)}</xmp:CreatorTool>"]
     if generated:
         prompts = "; ".join(layer["prompt"] for layer in generated if layer["prompt"])
         properties.append(f'<dc:description><rdf:Alt><rdf:li xml:lang="x-default">{_text(prompts)}</rdf:li></rdf:Alt></dc:description>')
@@ -33,7 +33,7 @@ def packet(manifest: Mapping[str, Any], text: str | None = None) -> str:
         "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
         "xmpDM": _XMP_DM,
     }
-    declared = " ".join(f"xmlns:{prefix}={quoteattr(uri)}" for prefix, uri in spaces.items())
+    declared = " ".join(f'xmlns:{prefix}="{escape(uri)}"' for prefix, uri in spaces.items())
     description = f'<rdf:Description rdf:about="" {declared}>{"".join(properties)}</rdf:Description>'
     body = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{_RDF}">{description}</rdf:RDF></x:xmpmeta>'
     return f'<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>{body}<?xpacket end="w"?>'
@@ -54,4 +54,4 @@ def manifest_text(data: bytes) -> str | None:
 
 def _text(value: str) -> str:
     """XML text; characters that XML cannot hold become spaces."""
-    return escape("".join(c if c >= " " and c not in "\ufffe\uffff" else " " for c in value))
+    return escape("".join(c if c >= " " and c not in "\ufffe\uffff" else " " for c in value), quote=False)

@@ -12,13 +12,14 @@ import functools
 import importlib
 import importlib.metadata
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from operator import attrgetter
 from types import ModuleType
 from typing import Any
 
+from bfs_platform.cli import quicker
 from bfs_platform.cli.unneeded import DEFERRED, INDEXES
 
 _released: set[str] = set()
@@ -28,7 +29,7 @@ def install() -> None:
     """Defer the modules of `DEFERRED` that have not been imported yet. May be called again."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
-        importlib.metadata.packages_distributions = functools.partial(_Distributions, importlib.metadata.packages_distributions)
+        quicker.install()
 
 
 def waiting() -> list[str]:
@@ -74,7 +75,7 @@ class Lent:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the real one returns."""
         if self._module not in _released and f"{self._name}()" in DEFERRED[self._module]:
-            return Made(self, args, kwargs)
+            return Made(lambda: self._real()(*args, **kwargs))
         return self._real()(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
@@ -92,14 +93,14 @@ class Lent:
         return any(base.__name__ == name for base in instance.__class__.__mro__) and isinstance(instance, self._real())
 
     def __or__(self, other: Any) -> Any:
-        return self._real() | other
+        return Made(lambda: self._real() | other)  # as a rule an annotation, which nobody asks
 
 
 class Made:
-    """An object of a lent class."""
+    """An object that a lent class has a part in."""
 
-    def __init__(self, of: Lent, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._make = functools.cache(lambda: of._real()(*args, **kwargs))
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = functools.cache(make)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._make(), name)
@@ -107,6 +108,9 @@ class Made:
     @property  # type: ignore[misc]
     def __class__(self) -> Any:
         return type(self._make())
+
+    def __instancecheck__(self, instance: Any) -> bool:
+        return isinstance(instance, self._make())
 
     def __eq__(self, other: object) -> bool:
         return bool(self._make() == other)
@@ -178,22 +182,6 @@ _SUBSTITUTES: dict[tuple[str, str], Any] = {
     ("torch._dynamo", "disable"): _disable,
     ("transformers.utils.auto_docstring", "auto_docstring"): _undocumented,
 }
-
-
-class _Distributions(Mapping[str, list[str]]):
-    """Which distributions a package comes from, read from the disk when asked: diffusers wants to know of none that is here."""
-
-    def __init__(self, read: Callable[[], Mapping[str, list[str]]]) -> None:
-        self._all = functools.cache(read)
-
-    def __getitem__(self, name: str) -> list[str]:
-        return self._all()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._all())
-
-    def __len__(self) -> int:
-        return len(self._all())
 
 
 class _Finder(MetaPathFinder):

@@ -1,7 +1,11 @@
 """The command tree and its entry point."""
 
+import atexit
+import contextlib
+import os
 import sys
-from typing import Annotated
+import threading
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -78,7 +82,22 @@ def main() -> None:
     name_accelerator()
     spare_loopback()
     try:
-        sys.exit(app())
+        app()
+    except SystemExit as end:
+        _leave(end.code)
     except Exception as error:
         show_fault(error)
-        sys.exit(FAILURE)
+        _leave(FAILURE)
+    _leave(0)
+
+
+def _leave(code: int | str | None) -> NoReturn:
+    """End as Python does, but without taking down module by module what the system takes back at once: a tenth of a second of torch's."""
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+            stream.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
