@@ -16,7 +16,7 @@ PYTEST := $(RUN) -m pytest
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test test-fast test-slow test-portable test-quantised check format bench bench-gpu soak plugins lock tools clean
+.PHONY: help setup demo up down test test-fast test-slow test-portable test-quantised check format bench bench-gpu soak plugins lock tools audit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -64,6 +64,9 @@ test-quantised: setup ## weights and moments in eight and four bits, and Prodigy
 tools: setup ## programs that check infra/, into build/tools; without them their tests skip
 	@[ -x build/tools/bin/pip ] || $(RUN) -m venv build/tools
 	@build/tools/bin/pip install --quiet --disable-pip-version-check -r infra/tools.txt
+
+audit: tools ## known weaknesses of the locked versions, by the list of osv.dev: needs the internet
+	build/tools/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip --vulnerability-service osv --progress-spinner off
 
 check: setup ## lint, format, types, floors
 	$(BIN)/ruff check .

@@ -2,10 +2,12 @@
 
     python infra/security/bom.py --output bom.json
 
-In an image it runs with the image's own Python, so it lists what is there and not what was meant to be.
+In an image it runs with the image's own Python, so it lists what is there and not what was meant to be; with `--system` the packages of
+its Debian too, and with `--studio` what is built into the studio's page, by the lock that it was built from.
 """
 
 import argparse
+import base64
 import hashlib
 import json
 import re
@@ -14,6 +16,7 @@ import uuid
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 _NAMESPACE = uuid.UUID("6ba7b812-9dad-11d1-80b4-00c04fd430c8")  # of RFC 4122, for names of objects
 
@@ -44,9 +47,35 @@ def _licence(distribution: metadata.Distribution) -> dict[str, Any] | None:
     return {"license": {"name": text}} if text else None
 
 
-def bill() -> dict[str, Any]:
-    """The whole document. The same environment gives the same one."""
-    found = components()
+def of_debian(status: Path) -> list[dict[str, Any]]:
+    """One per package that `status`, dpkg's own list, says is installed."""
+    found = []
+    for paragraph in status.read_text(encoding="utf-8").split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in paragraph.splitlines() if ": " in line and not line.startswith(" "))
+        if fields.get("Status") == "install ok installed":
+            name, version = fields["Package"], fields["Version"]
+            purl = f"pkg:deb/debian/{name}@{quote(version)}?arch={fields['Architecture']}"
+            found.append({"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl})
+    return sorted(found, key=lambda component: str(component["purl"]))
+
+
+def of_npm(lock: Path) -> list[dict[str, Any]]:
+    """One per package of `lock`, npm's, that is no tool of the build."""
+    found = []
+    for place, package in json.loads(lock.read_text(encoding="utf-8"))["packages"].items():
+        if place and not package.get("dev"):
+            name, version = place.rpartition("node_modules/")[2], package["version"]
+            purl = f"pkg:npm/{quote(name)}@{version}"
+            made: dict[str, Any] = {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
+            kind, _, digest = package["integrity"].partition("-")
+            made["licenses"] = [{"expression": package["license"]}]
+            made["hashes"] = [{"alg": kind.replace("sha", "SHA-"), "content": base64.b64decode(digest).hex()}]
+            found.append(made)
+    return sorted(found, key=lambda component: str(component["purl"]))
+
+
+def bill(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """The whole document, of all components. The same give the same one."""
     ours = metadata.version("bfs")
     serial = uuid.uuid5(_NAMESPACE, json.dumps([ours, found], sort_keys=True))
     subject = {"type": "application", "bom-ref": f"bfs@{ours}", "name": "bfs", "version": ours, "licenses": [{"expression": "Apache-2.0"}]}
@@ -69,9 +98,13 @@ def main() -> int:
     """Write it, and print where. Returns the exit code."""
     parser = argparse.ArgumentParser(description="Write a bill of materials of this environment.")
     parser.add_argument("--output", type=Path, required=True)
-    output = parser.parse_args().output
+    parser.add_argument("--system", type=Path, metavar="STATUS", help="dpkg's list, as a rule /var/lib/dpkg/status")
+    parser.add_argument("--studio", type=Path, metavar="LOCK", help="serve/studio/package-lock.json")
+    asked = parser.parse_args()
+    output = asked.output
+    found = components() + (of_debian(asked.system) if asked.system else []) + (of_npm(asked.studio) if asked.studio else [])
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(bill(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    output.write_text(json.dumps(bill(found), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(output)
     return 0
 

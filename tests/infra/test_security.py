@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from manifests import tool
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,3 +79,38 @@ def test_the_bill_names_everything_that_is_installed(tmp_path: Path) -> None:
     command[-1] = str(tmp_path / "again.json")
     subprocess.run(command, capture_output=True, timeout=120, check=True, env=env)
     assert json.loads((tmp_path / "again.json").read_text(encoding="utf-8")) == bill
+
+
+def test_the_bill_of_an_image_names_its_system_and_its_page(tmp_path: Path) -> None:
+    """What Debian has installed, not what it removed; what is built into the studio, with npm's own hashes, and no tool of the build."""
+    paragraphs = (
+        "Package: bash\nStatus: install ok installed\nArchitecture: amd64\nVersion: 5.2.15-2+b9\nDescription: a shell\n Version: of no one",
+        "Package: gone\nStatus: deinstall ok config-files\nArchitecture: all\nVersion: 1",
+    )
+    (tmp_path / "status").write_text("\n\n".join(paragraphs) + "\n\n")
+    bom = _script("bom")
+    assert bom.of_debian(tmp_path / "status") == [
+        {
+            "type": "library",
+            "bom-ref": "pkg:deb/debian/bash@5.2.15-2%2Bb9?arch=amd64",
+            "name": "bash",
+            "version": "5.2.15-2+b9",
+            "purl": "pkg:deb/debian/bash@5.2.15-2%2Bb9?arch=amd64",
+        }
+    ]
+    shipped = {c["name"]: c for c in bom.of_npm(ROOT / "serve/studio/package-lock.json")}
+    asked = json.loads((ROOT / "serve/studio/package.json").read_text(encoding="utf-8"))
+    assert shipped.keys() >= asked["dependencies"].keys() and not shipped.keys() & asked["devDependencies"].keys()
+    assert shipped["@fontsource-variable/inter"]["purl"] == "pkg:npm/%40fontsource-variable/inter@5.3.0"
+    assert all(len(c["hashes"][0]["content"]) == 128 and c["hashes"][0]["alg"] == "SHA-512" and c["licenses"] for c in shipped.values())
+
+
+@pytest.mark.skipif(tool("pip-audit") is None, reason="pip-audit is not there; `make tools` brings it")
+def test_the_audit_asks_about_every_locked_version() -> None:
+    """As `make audit` runs it, but for the questions themselves; a line of the lock that it cannot read would end it."""
+    (line,) = [line for line in (ROOT / "Makefile").read_text(encoding="utf-8").splitlines() if "bin/pip-audit" in line]
+    command = [str(tool("pip-audit")), *line.split()[1:], "--dry-run"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    locked = sum("==" in each for each in (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines())
+    assert (done.returncode, locked > 100) == (0, True), done.stderr
+    assert f"would have audited {locked} packages" in done.stderr

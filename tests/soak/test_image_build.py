@@ -110,6 +110,8 @@ def test_its_bill_of_materials_names_what_is_installed(inside: Inside) -> None:
     versions = {part["name"]: part["version"] for part in bill["components"]}
     seen = inside("python3", "-c", "import importlib.metadata as m; print(m.version('ray'), m.version('torch'))").stdout
     assert f"{versions['ray']} {versions['torch']}" == seen and "pytest" not in versions
+    assert versions["libc6"] == inside("dpkg-query", "-W", "-f", "${Version}", "libc6").stdout
+    assert {"konva", "@fontsource-variable/inter"} <= versions.keys() and "vite" not in versions
 
 
 @pytest.mark.parametrize("job", ["stage1", "stage2", "build_stage1", "evaluate", "promote"])

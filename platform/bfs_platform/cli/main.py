@@ -94,7 +94,7 @@ def main() -> None:
 def _leave(code: int | str | None) -> NoReturn:
     """End as Python does, but without taking down module by module what the system takes back at once: a tenth of a second of torch's."""
     if isinstance(code, str):
-        print(code, file=sys.stderr)
+        sys.stderr.write(f"{code}\n")
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
