@@ -70,7 +70,9 @@ def crisp_compositor() -> TrainSpec:
 def crisp_backbone() -> TrainSpec:
     """The backbone on one and a half million samples: the whole background as the condition, as both stages use it."""
     network = BackboneSpec(masked_probability=0.0, prompt_dropout=0.1, noise_levels="mixed")
-    return _run(network, num_steps=24000, batch_size=64, lr=8e-4, betas=(0.9, 0.99), half_life=60000, bfloat16=True)
+    spec = _run(network, num_steps=24000, batch_size=64, lr=8e-4, betas=(0.9, 0.99), half_life=60000, bfloat16=True)
+    # Held-out loss after 150 steps: 0.2357, of AdamW 0.2397, for a fifth more time (infra/crisp/README.md).
+    return spec.model_copy(update={"optimizer": spec.optimizer.model_copy(update={"kind": "muon"}), "zero": ZeroSpec(stage=0)})
 
 
 @recipe
