@@ -1,11 +1,12 @@
 """Look for secrets in the files of the repository: keys of well-known forms, private keys, and long random values given to a name.
 
-    python infra/security/find_secrets.py
+    python infra/security/find_secrets.py [--history]
 
-Exit code 1, and a line for each, when something is found. What is no secret (a hash in a test, an example) says so on its line by
-`not a secret`, with the reason.
+With `--history`, in every line that a commit has added, too: what was removed later is still in each clone. Exit code 1, and a line for
+each, when something is found. What is no secret (a hash in a test, an example) says so on its line by `not a secret`, with the reason.
 """
 
+import argparse
 import math
 import re
 import subprocess
@@ -59,17 +60,40 @@ def files() -> Iterator[Path]:
     yield from (path for path in found if path.is_file())
 
 
-def main() -> int:
-    """Look everywhere. Returns the exit code."""
-    found = 0
+def in_files() -> Iterator[str]:
+    """Where in the files as they are, and what."""
     for path in files():
         try:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError:
             continue
-        for number, what in findings(text):
-            print(f"{path.relative_to(ROOT)}:{number} {what}", file=sys.stderr)
-            found += 1
+        yield from (f"{path.relative_to(ROOT)}:{number} {what}" for number, what in findings(text))
+
+
+def in_history(root: Path = ROOT) -> Iterator[str]:
+    """Where in the lines that commits have added, and what; of a clone without all of the history, in what it has."""
+    command = ["git", "log", "--patch", "--no-color", "--no-ext-diff", "--no-renames", "--unified=0", "--format=commit %h"]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True, errors="replace") as log:
+        assert log.stdout is not None
+        commit = path = ""
+        for line in log.stdout:
+            if line.startswith("commit "):
+                commit = line.split()[1]
+            elif line.startswith("+++ "):
+                path = line[4:].strip().removeprefix("b/")
+            elif line.startswith("+"):
+                yield from (f"{commit}:{path} {what}" for _, what in findings(line[1:]))
+    if log.returncode:
+        raise SystemExit("git log failed; is this a clone?")
+
+
+def main() -> int:
+    """Look everywhere. Returns the exit code."""
+    parser = argparse.ArgumentParser(description="Look for secrets in the files of the repository.")
+    parser.add_argument("--history", action="store_true", help="in every line that a commit has added, too")
+    found = [*in_files(), *(in_history() if parser.parse_args().history else ())]
+    for line in found:
+        print(line, file=sys.stderr)
     return 1 if found else 0
 
 

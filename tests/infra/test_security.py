@@ -26,11 +26,28 @@ def _script(name: str) -> ModuleType:
 
 
 def test_no_file_holds_a_secret() -> None:
-    """The whole repository, as a person would look through it."""
-    done = subprocess.run(
-        [sys.executable, ROOT / "infra/security/find_secrets.py"], capture_output=True, text=True, timeout=120, check=False
-    )
+    """The whole repository, as a person would look through it, and what its commits ever held."""
+    command = [sys.executable, str(ROOT / "infra/security/find_secrets.py"), *(["--history"] if (ROOT / ".git").exists() else [])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_secret_that_was_removed_is_found(tmp_path: Path) -> None:
+    """In the commit that had it, by its file; not in the one that took it away."""
+    identity = ["-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "commit.gpgsign=false"]
+
+    def git(*arguments: str) -> str:
+        command = ["git", *identity, *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
+
+    git("init", "--quiet")
+    (tmp_path / "settings.ini").write_text("harmless\nkey = AKIA" + "QWERTYUIOP123456\n")
+    git("add", ".")
+    git("commit", "--quiet", "-m", "one")
+    commit = git("rev-parse", "--short", "HEAD")
+    (tmp_path / "settings.ini").write_text("harmless\n")
+    git("commit", "--quiet", "-am", "two")
+    assert list(_script("find_secrets").in_history(tmp_path)) == [f"{commit}:settings.ini an access key of AWS"]
 
 
 @pytest.mark.parametrize(
