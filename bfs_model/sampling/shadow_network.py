@@ -52,19 +52,20 @@ class ShadowSettings:
 
 
 def control_transformer(base: FluxTransformer2DModel, rank: int) -> FluxTransformer2DModel:
-    """A frozen copy of a Flux transformer that takes the three controls beside the noisy latent, with a fresh LoRA.
+    """A frozen Flux transformer that takes the three controls beside the noisy latent, with a fresh LoRA.
 
     Of Flux-Fill, whose embedding sees background and mask as well, the columns of the noisy latent are kept. Those of the
-    controls start at 0 and so does the LoRA: at first the controls change nothing.
+    controls start at 0 and so does the LoRA: at first the controls change nothing. All other weights are those of `base` themselves,
+    which is to stay as it is: a second copy of FLUX's would take 24 GB.
     """
     noisy = base.config.out_channels or base.config.in_channels
     config = {**base.config, "in_channels": (1 + _NUM_CONTROLS) * noisy, "out_channels": noisy}
-    widened = FluxTransformer2DModel.from_config({k: v for k, v in config.items() if not k.startswith("_")})
+    with torch.device("meta"):
+        widened = FluxTransformer2DModel.from_config({k: v for k, v in config.items() if not k.startswith("_")})
     state = dict(base.state_dict())
     embedding = state["x_embedder.weight"][:, :noisy]
     state["x_embedder.weight"] = torch.cat([embedding, embedding.new_zeros(len(embedding), _NUM_CONTROLS * noisy)], dim=1)
-    widened.load_state_dict(state)
-    widened = widened if base.dtype == widened.dtype else widened.to(base.dtype)
+    widened.load_state_dict(state, assign=True)
     widened.requires_grad_(False)
     widened.add_adapter(LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=_TARGETS))
     for parameter in widened.parameters():

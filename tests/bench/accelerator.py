@@ -2,6 +2,8 @@
 """Times of the dual branch on an accelerator, at the full geometry of Flux-Fill with random weights (times do not depend on them).
 
 python tests/bench/accelerator.py --geometry flux-fill-512 --geometry flux-fill-1024 --compile
+
+With `--all` one run has every row: kernels of attention, step caches, and last, compiled blocks (`accelerator_rows.py`).
 """
 
 import argparse
@@ -15,6 +17,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import accelerator_rows
 import torch
 from arithmetic import branch as single_flops
 from arithmetic import dual as dual_flops
@@ -58,7 +61,14 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         seconds = _times(arms, options.rounds, device)
     inference_peak = _peak(device)
     found = {"geometry": name, **_inference(g, seconds, options.peak_tflops), "peak_memory_bytes": inference_peak}
-    return found | _training(name, g, dual, options, device, dtype)
+
+    def seconds_of(arm: Callable[[], Any]) -> float:
+        return _times({"arm": arm}, options.rounds, device)["arm"]
+
+    if options.all:
+        found |= accelerator_rows.kernels(dual, given, seconds_of) | accelerator_rows.caches(dual, given, seconds_of)
+    found |= _training(name, g, dual, options, device, dtype)
+    return found | (accelerator_rows.compiled(dual, given, seconds_of) if options.all else {})
 
 
 def _inference(g: Geometry, seconds: dict[str, float], peak_tflops: float) -> dict[str, float]:
@@ -155,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--batch", type=int, default=1, help="pairs in a training step")
     parser.add_argument("--compile", action="store_true", help="compile block by block")
+    parser.add_argument("--all", action="store_true", help="kernels of attention, step caches and compiled blocks, too")
     parser.add_argument("--attention", help="a backend of diffusers, such as _flash_3_hub or _native_cudnn")
     parser.add_argument("--checkpointing", action="store_true", help="recompute activations in training")
     parser.add_argument("--profile", type=Path, metavar="DIR", help="write there where a training step of each geometry spends its time")

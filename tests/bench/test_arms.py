@@ -3,12 +3,15 @@
 import json
 
 import accelerator
+import accelerator_rows
 import pytest
 import torch
 from arithmetic import dual as dual_flops
 from geometry import SMALL, dual_branch, inputs, plain_pass, same_weights
 from measuring import Row, num_flops
 from recomputing import use_recomputing
+
+from bfs_platform.train.state.kernels import KERNELS
 
 
 @torch.no_grad()
@@ -53,9 +56,14 @@ def test_a_row_says_whether_its_target_is_met() -> None:
     assert str(Row("b", 3.0, None, 2.0, at_least=True)).endswith("| ≥ 2.00 | met |")
 
 
-def test_the_accelerator_program_runs_on_this_machine(capsys) -> None:
-    """At a small geometry it prints every figure that it prints on an accelerator."""
-    accelerator.main(["--geometry", "small", "--device", "cpu", "--dtype", "float32", "--rounds", "1", "--json"])
+def test_the_accelerator_program_runs_on_this_machine(capsys, monkeypatch) -> None:
+    """At a small geometry it prints every figure that it prints on an accelerator, but for the compiled one, which takes a compiler."""
+    monkeypatch.setattr(accelerator_rows, "compiled", lambda *_: {})
+    accelerator.main(["--geometry", "small", "--device", "cpu", "--dtype", "float32", "--rounds", "1", "--all", "--json"])
     (figures,) = json.loads(capsys.readouterr().out)["figures"]
     assert figures["geometry"] == "small" and min(figures["dual_step_ms"], figures["single_step_ms"]) > 0
+    rows = {name: value for name, value in figures.items() if ", " in name}
+    assert len(rows) == len(KERNELS) + len(accelerator_rows.BACKENDS) + len(accelerator_rows.CACHES)
+    assert rows["dual_step_ms, kernel math"] > 0 and rows["ms_per_8_steps, cache taylorseer"] > 0
+    assert all(value.startswith("not here: ") for value in rows.values() if isinstance(value, str))
     assert {"ratio", "tflops_per_s", "floor_ms", "times_floor", "peak_memory_bytes", "training_pairs_per_s"} <= set(figures)

@@ -1,5 +1,6 @@
 """The learned shadow: a Control-LoRA of Flux, and the layer read off what it draws."""
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -43,6 +44,17 @@ def _layer(height: int = 30, width: int = 27) -> np.ndarray:
     layer[8:17, 9:16] = (0.7, 0.3, 0.2, 1)
     layer[8:17, 16] = (0.7, 0.3, 0.2, 0.4)
     return layer
+
+
+def test_the_weights_are_those_of_the_base(parts: dict[str, Any]) -> None:
+    """All but the widened embedding and the LoRA, in the base's precision: nothing of FLUX's size lies in memory twice."""
+    base = copy.deepcopy(parts["transformer"])
+    for parameter in base.parameters():
+        parameter.data = parameter.data.bfloat16()
+    made = control_transformer(base, RANK)
+    own = {p.data_ptr(): n for n, p in made.named_parameters() if ".lora_" not in n}
+    apart = own.keys() - {p.data_ptr() for p in base.parameters()}
+    assert [own[pointer] for pointer in apart] == ["x_embedder.base_layer.weight"] and len(own) > 20
 
 
 @torch.no_grad()
