@@ -22,10 +22,12 @@ _REMEDY = "export the document again, or open another copy"
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What readers need to know: how to name the file in errors, and how many pixels a canvas may have."""
+    """What readers need to know: how to name the file in errors, how many pixels a canvas may have, and all layers of a document
+    together; 0: eight times as many as a canvas."""
 
     shown: str
     max_pixels: int
+    max_layer_pixels: int = 0
 
     def bad(self, rule: str, remedy: str = _REMEDY) -> BadInput:
         return BadInput("document", self.shown, rule, remedy)
@@ -92,12 +94,14 @@ def save_layer(stack: Any, layer: Any, path: Path | str) -> Path:
     return write_whole(path, chosen.write_layer(stack, layer))
 
 
-def decode(data: bytes, *, shown: str | None = None, max_pixels: int = MAX_PIXELS) -> Any:
+def decode(data: bytes, *, shown: str | None = None, max_pixels: int = MAX_PIXELS, max_layer_pixels: int = 0) -> Any:
     """Restore a `LayerStack` from the bytes of a .zip, .ora or .psd; the content decides which. `shown` names it in errors.
 
-    PSDs are parsed by a large library: do not feed it bytes from strangers outside a process of its own.
+    `max_pixels` of the canvas, `max_layer_pixels` of all layers of a .zip or .ora together (0: eight times as many): blank ones weigh
+    next to nothing in a file and four bytes a pixel afterwards. PSDs are parsed by a large library: do not feed it bytes from strangers
+    outside a process of its own.
     """
-    reading = Reading(shown or f"<{len(data)} bytes>", max_pixels)
+    reading = Reading(shown or f"<{len(data)} bytes>", max_pixels, max_layer_pixels)
     read = _recognised(data, reading).read
     if read is None:
         raise reading.bad("is one flat picture, not a document with layers", "give a .zip, .ora or .psd")

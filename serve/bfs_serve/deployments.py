@@ -48,8 +48,8 @@ class Ingress:
         self._store, self._blobs = JobStore(store, limits), Blobs(blobs)
         self._service = Service(self._store, self._blobs, Pictures(), models, scale_to_zero)
         self._require_guard = require_guard
-        name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        self._composer = Worker(name, self._store, self._blobs, WorkerSettings(Wanted((ExportOrder.kind,))))  # carries out exports
+        self._name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._composer = Worker(self._name, self._store, self._blobs, WorkerSettings(Wanted((ExportOrder.kind,))))  # carries out exports
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Called by Serve: which models may be asked for, and the limits, while replicas run."""
@@ -63,10 +63,11 @@ class Ingress:
         return create_app(self._service, require_guard=self._require_guard, background=background)
 
     async def _report(self) -> None:
-        """Add what was counted here to what all replicas show."""
+        """Add what was counted here to what all replicas show, and tell what autoscaling cannot know: which names are served."""
         while True:
             await asyncio.sleep(_REPORT_S)
             await self._service.flush()
+            await self._service.call_for_samplers(self._name, 3 * _REPORT_S)
 
     async def drain(self) -> int:
         """Take nothing more on. Returns how many exports are still being done here; what waits is kept."""

@@ -35,7 +35,7 @@ def read(data: bytes, reading: m.Reading) -> LayerStack:
     """Restore a stack. Raises `BadInput` for what is no such zip, `IntegrityError` when a layer is not the one listed."""
     archive = Unpacker(data, reading)
     described = m.loads(_described(archive, reading), reading)
-    left = PIXEL_BUDGET * reading.max_pixels
+    left = reading.max_layer_pixels or PIXEL_BUDGET * reading.max_pixels
     layers = []
     for entry in described["layers"]:
         name = str(entry.get("file"))

@@ -58,7 +58,7 @@ def read(data: bytes, reading: m.Reading) -> LayerStack:
         raise reading.bad(f"has {len(elements)} layers; 1 to {m.MAX_LAYERS} are allowed")
     described = m.loads(archive.read(MANIFEST), reading)["layers"] if MANIFEST in archive else []
     known = {m.typed(entry, "file", str, reading): entry for entry in described}
-    left = PIXEL_BUDGET * reading.max_pixels
+    left = reading.max_layer_pixels or PIXEL_BUDGET * reading.max_pixels
     layers = []
     for position, (element, group_facts) in enumerate(elements):
         source = element.get("src", "")

@@ -184,6 +184,10 @@ class AsyncBFSClient:
         """Cancel a job; one that is finished stays as it is."""
         await self._transport.ask("DELETE", f"/v1/jobs/{job_id}")
 
+    async def forget(self, job_id: str) -> None:
+        """Forget the result of a finished job, and its pictures: room for others."""
+        await self._transport.ask("DELETE", f"/v1/jobs/{job_id}/result")
+
     async def models(self) -> list[ModelView]:
         """What is served."""
         return parsed(ModelPage, await self._transport.ask("GET", "/v1/models", headers=_JSON), self.url).models

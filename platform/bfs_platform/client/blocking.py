@@ -93,6 +93,10 @@ class BFSClient:
         """Cancel a job; one that is finished stays as it is."""
         self._call(partial(self._client.cancel, job_id))
 
+    def forget(self, job_id: str) -> None:
+        """Forget the result of a finished job, and its pictures: room for others."""
+        self._call(partial(self._client.forget, job_id))
+
     def models(self) -> list[ModelView]:
         """What is served."""
         return self._call(self._client.models)

@@ -18,6 +18,7 @@ from bfs_serve.job.engine import ModelInfo
 from bfs_serve.job.orders import Drawn, LayerOrder, Order
 from bfs_serve.model.canary import chosen
 from bfs_serve.model.models import info_of
+from bfs_serve.model.scaling import WANTED
 from bfs_serve.problems import Problem, ProblemError
 from bfs_serve.store.blobs import Blobs
 from bfs_serve.store.intake import Accepted
@@ -113,6 +114,7 @@ class Service:
             batch=_batch(order, name, version),
             blobs=order.blobs,
             num_bytes=num_bytes + order.reserve_bytes,
+            reserved=order.reserve_bytes,
             key=key,
             digest=digest(order, name, seeds),
             request_id=origin.request_id,
@@ -172,6 +174,12 @@ class Service:
         self.metrics.show_models(await self.published(fresh=True))
         return self.metrics.text()
 
+    async def call_for_samplers(self, holder: str, lease_s: float) -> None:
+        """Where a served name has no version, which a sampler alone can load, have it known for so long that one is wanted."""
+        published = await self.published()
+        if not all(published.get(name, ("", {}))[0] for name in self.names):
+            await self.store.hold(WANTED + holder, holder, lease_s)
+
     async def flush(self) -> None:
         """Add what was counted here to the totals: now and then, since a storm of requests must not become one of writes."""
         for lookup, number in self.files.take_lookups().items():
@@ -196,6 +204,8 @@ class Service:
             return Problem("expired", refusal.detail)
         if refusal.reason == Refusal.QUEUE_FULL:
             return Problem("busy", f"The queue is full: {refusal.detail}; try again.", retry_after_s=2, headers={HEADER: FOR_ALL})
+        if refusal.reason == Refusal.NEVER_FITS:
+            return Problem("too-large", f"The job is too large: {refusal.detail}; ask for fewer candidates or layers, or smaller pictures.")
         if refusal.reason == Refusal.STORE_FULL:  # a smaller job may still fit
             return Problem("full", f"The store is full: {refusal.detail}; try again.", retry_after_s=5)
         detail = f"There is no room for this job: {refusal.detail}; fetch results and delete them, or wait."

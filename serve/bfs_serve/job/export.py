@@ -12,7 +12,7 @@ from bfs_model.picture.images import read_image
 from bfs_serve.job.engine import Engine, OnStep
 from bfs_serve.job.orders import ExportOrder, LayerEdit
 from bfs_serve.job.results import Result
-from bfs_serve.job.tasks import stored_document
+from bfs_serve.job.tasks import MAX_DOCUMENT_PIXELS, stored_document
 from bfs_serve.store.blobs import Blobs
 
 _LOOK = ("name", "x", "y", "opacity", "blend_mode", "visible")
@@ -41,7 +41,7 @@ def opened(data: bytes) -> LayerStack:
     Raises `BadInput` for what is neither, or is damaged.
     """
     if data.startswith(ZIP):
-        stack: LayerStack = documents.decode(data, shown="document")
+        stack: LayerStack = documents.decode(data, shown="document", max_layer_pixels=MAX_DOCUMENT_PIXELS)
         return stack
     picture = read_image(data, key="document").pil()
     facts = _of_one_layer(data, picture.size)

@@ -25,6 +25,7 @@ from bfs_serve.job.orders import DocumentOrder, ExtractionOrder, LayerOrder
 from bfs_serve.job.results import Picture, Result
 from bfs_serve.store.blobs import Blobs
 
+MAX_DOCUMENT_PIXELS = 3 * 8192 * 8192  # of all layers of a document that is sent: three of the largest canvas, 768 MiB
 _NOWHERE = Path("upload")  # pictures of a request have no place of their own
 
 
@@ -197,7 +198,7 @@ def _over_white(blobs: Blobs, name: str) -> Image.Image:
 def _document(blobs: Blobs, name: str) -> LayerStack:
     from bfs_model.document import file as documents
 
-    return documents.decode(blobs.get(name), shown="document")
+    return documents.decode(blobs.get(name), shown="document", max_layer_pixels=MAX_DOCUMENT_PIXELS)
 
 
 def _scene_layer(layer: Any, blobs: Blobs) -> DrawnLayer:

@@ -9,6 +9,7 @@ A candidate is loaded and tried in the same way, and then watched: see `model.tr
 
 import asyncio
 import contextlib
+import gc
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
@@ -22,8 +23,9 @@ from PIL import Image
 from bfs_model.picture.images import png_bytes
 from bfs_serve.job.engine import Engine, ModelInfo, Pin, Request, Settings
 from bfs_serve.model.canary import is_over, untried
-from bfs_serve.model.passing import Pauses, passes
+from bfs_serve.model.passing import Pauses, is_out_of_memory, passes
 from bfs_serve.model.trials import Candidates, RegistryCandidates, Trials
+from bfs_serve.model.turns import turn
 from bfs_serve.store.blobs import Blobs
 from bfs_serve.store.jobs import JobStore
 from bfs_serve.telemetry import amounts
@@ -125,11 +127,26 @@ class Models:
 
     async def _load(self, name: str, pin: Pin) -> Engine:
         began = time.perf_counter()
-        engine = await asyncio.get_running_loop().run_in_executor(self._thread, self._engine_cls, name, pin)
+        while len(self._engines) >= self._max_loaded:  # before: two more than there is room for would be there at once
+            self._engines.popitem(last=False)
+        try:
+            engine = await asyncio.get_running_loop().run_in_executor(self._thread, self._engine_cls, name, pin)
+        except Exception as error:
+            if not is_out_of_memory(error) or len(self._engines) < 2:
+                raise
+            self._keep_in_use(name, pin)
+            engine = await asyncio.get_running_loop().run_in_executor(self._thread, self._engine_cls, name, pin)
         seconds = time.perf_counter() - began
         log.info("loaded", model=name, version=pin.version[:12], seconds=round(seconds, 3))
         self.tally.add(amounts.of_seconds(amounts.LOAD_SECONDS, seconds))
         return engine
+
+    def _keep_in_use(self, name: str, pin: Pin) -> None:
+        """Let go of all engines but the one used last: there is no room for another one."""
+        log.warning("no memory for a model: others are let go", model=name, version=pin.version[:12], kept=next(reversed(self._engines)))
+        while len(self._engines) > 1:
+            self._engines.popitem(last=False)
+        gc.collect()  # what refers to itself would stay until later
 
     async def _is_loaded(self, name: str) -> bool:
         """Load the published version, and what is tried beside it. Returns whether there is one."""
@@ -223,7 +240,8 @@ def smoke_picture(engine: Engine) -> Image.Image:
     words = engine.info.vocabulary or {}
     prompt = " ".join(values[0] for values in words.values()) or "a red ball"
     request = Request(background, (12, 12, 52, 52), prompt, SMOKE_SEED)
-    (drawn,) = engine.draw([request], Settings(steps=2), lambda done, total, preview: None, lambda: False)
+    with turn(engine):
+        (drawn,) = engine.draw([request], Settings(steps=2), lambda done, total, preview: None, lambda: False)
     if drawn.layer.mode != "RGBA" or drawn.layer.size != background.size:
         raise RuntimeError(f"the smoke picture is {drawn.layer.mode} {drawn.layer.size}")
     if not np.asarray(drawn.layer.getchannel("A")).any():

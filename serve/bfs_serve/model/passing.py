@@ -10,10 +10,15 @@ _FIRST_S, _LONGEST_S = 10.0, 40.0  # a promotion or a rollback is to arrive with
 
 
 def passes(error: Exception) -> bool:
-    """Whether the same may go well later: an address did not answer, a disk or a table was full."""
-    if isinstance(error, Unreachable | ConnectionError | TimeoutError):
+    """Whether the same may go well later: an address did not answer, a disk, a table or a memory was full."""
+    if isinstance(error, Unreachable | ConnectionError | TimeoutError) or is_out_of_memory(error):
         return True
     return isinstance(error, OSError) and error.errno in _PASSING
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory was lacking, of the machine or of an accelerator, whose error torch names: it need not be imported for that."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
 
 
 class Pauses:

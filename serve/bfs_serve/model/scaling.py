@@ -10,6 +10,8 @@ from bfs_serve.job.orders import DRAWN_KINDS
 from bfs_serve.store.jobs import JobStore
 from bfs_serve.telemetry.logs import log
 
+WANTED = "sampler wanted:"  # of leases that are held while a served name has no version
+
 
 class StoreDepthPolicy:
     """Runs in Serve's controller; reads the depth of the store beside its loop, at most every `poll_s` seconds.
@@ -37,7 +39,8 @@ class StoreDepthPolicy:
                 self._store = await asyncio.to_thread(JobStore, self._url)
             depth = await self._store.depth(DRAWN_KINDS)  # exports need no sampler
             published = await self._store.published()
-            unknown = any(not published.get(name, ("", {}))[0] for name in self._models)  # nobody can order of it before it is loaded
+            # Nobody can order of what is not loaded. Which names were added while the service runs, its ingress says.
+            unknown = any(not published.get(name, ("", {}))[0] for name in self._models) or bool(await self._store.holders(WANTED))
             self._depth = max(depth.queued + depth.running, unknown)
         except Exception as error:
             log.warning("the depth of the job store is not known", error=f"{type(error).__name__}: {error}"[:500])

@@ -21,6 +21,7 @@ from bfs_serve.job.results import Result
 from bfs_serve.job.tasks import LayerTask, Task
 from bfs_serve.model.lease import Lease
 from bfs_serve.model.stages import ENCODE, LOAD, Stages
+from bfs_serve.model.turns import turn
 from bfs_serve.problems import Problem
 from bfs_serve.store.blobs import BlobLost, Blobs
 from bfs_serve.store.jobs import JobStore
@@ -179,13 +180,18 @@ class Worker:
             self.loading_since = None
 
     async def _draw_and_take(self, held: list[Held]) -> list[Held]:
-        """Draw; when the last step begins, take the next jobs; when all is drawn, let it be delivered. Returns the next jobs."""
+        """Draw; when the last step begins, take the next jobs; when all is drawn, let it be delivered. Returns the next jobs.
+
+        What is drawn does not wait for them: a new version may have to be loaded.
+        """
         nearly = asyncio.Event()
         drawing = asyncio.ensure_future(self._draw([one for one in held if one.outcome is None], nearly))
         last_step = asyncio.ensure_future(nearly.wait())
+        taking: asyncio.Future[list[Held]] | None = None
         try:
             await asyncio.wait({drawing, last_step}, return_when=asyncio.FIRST_COMPLETED)
-            following = [] if self._stopping.is_set() else await self._take_beside()
+            if not self._stopping.is_set():
+                taking = asyncio.ensure_future(self._take_beside())
             await drawing
         finally:
             last_step.cancel()
@@ -193,7 +199,7 @@ class Worker:
             task = asyncio.create_task(self._deliver(one))
             self._delivering.add(task)
             task.add_done_callback(self._delivering.discard)
-        return following
+        return [] if taking is None else await taking
 
     async def _take_beside(self) -> list[Held]:
         """As `_take`, of what is there; trouble with it is no trouble of what is being drawn."""
@@ -236,7 +242,8 @@ class Worker:
                 for one in held:
                     one.log.exception("could not be drawn")
             for one in held:
-                one.outcome = failure(error)
+                if not (isinstance(error, Canceled) and one.lease.lost):  # that is not wanted any more, or goes to another worker
+                    one.outcome = failure(error)
         finally:
             self.drawing_since = None
 
@@ -278,6 +285,12 @@ class Worker:
 
 def _carry_out(held: list[Held], on_step: OnStep, canceled: Callable[[], bool]) -> None:
     """On the model's thread."""
+    engine = held[0].engine
+    with turn(engine) if engine is not None else contextlib.nullcontext():
+        _drawn(held, on_step, canceled)
+
+
+def _drawn(held: list[Held], on_step: OnStep, canceled: Callable[[], bool]) -> None:
     if len(held) == 1:
         held[0].task.draw(held[0].engine, on_step, canceled)  # type: ignore[arg-type]
         return

@@ -34,7 +34,8 @@ class Blobs:
         return isinstance(self._place, RemotePath)
 
     def put(self, data: bytes) -> str:
-        """Keep `data` and return its name. A blob appears whole or not at all; one that is there already counts as new."""
+        """Keep `data` and return its name. A blob appears whole or not at all; one that is there already counts as new, and a damaged
+        one is replaced."""
         name = hashlib.sha256(data).hexdigest()
         path = self._path(name)
         if isinstance(path, RemotePath):
@@ -42,7 +43,7 @@ class Blobs:
             return name
         try:
             os.utime(path)
-            if path.stat().st_size == len(data):
+            if path.read_bytes() == data:
                 return name
         except FileNotFoundError:
             pass

@@ -54,9 +54,8 @@ def full(connection: Connection, owner: str, limits: Limits, now: float) -> Refu
 
 
 def _row(new: NewJob, now: float) -> dict[str, Any]:
-    given = {
-        name: getattr(new, name) for name in ("owner", "kind", "order", "model", "version", "batch", "num_bytes", "request_id", "trace")
-    }
+    names = ("owner", "kind", "order", "model", "version", "batch", "num_bytes", "reserved", "request_id", "trace")
+    given = {name: getattr(new, name) for name in names}
     fresh = {"id": new.id or secrets.token_hex(16), "status": QUEUED, "created_at": now}
     return given | fresh | {"attempt": 0, "losses": 0, "retryable": False, "num_events": 0}
 
@@ -86,6 +85,10 @@ def _remember(connection: Connection, new: NewJob, job_id: str, until: float) ->
 
 def _refusal(connection: Connection, new: NewJob, limits: Limits, now: float) -> Refusal | None:
     """Why there is no room. What others keep is never thrown away for it."""
+    most = min(limits.owner_max_bytes, limits.max_bytes)
+    if new.num_bytes > most:
+        needs, has = -(-new.num_bytes // 2**20), most // 2**20
+        return Refusal(Refusal.NEVER_FITS, f"its pictures and results may take {needs} MiB, and no job may take more than {has} MiB")
     if (no_place := full(connection, new.owner, limits, now)) is not None:
         return no_place
     alive = sa.func.coalesce(jobs.c.expires_at, now + 1) > now  # for an `or` SQLite would read the rows beside the index

@@ -29,7 +29,7 @@ class Limits:
 class NewJob:
     """A job to take on. `order` is JSON; pictures are named in it and listed in `blobs`, which are in the blob store already.
 
-    `num_bytes`: what the uploads weigh and the result may weigh. `batch`: jobs of equal batch may be drawn together.
+    `num_bytes`: what the uploads weigh and the result may weigh, which is `reserved`. `batch`: jobs of equal batch may be drawn together.
     `digest`: sha256 of all that the caller chose, compared when its idempotency `key` is used again. `request_id`, `trace`: the
     request that it came with, for logs and traces.
     """
@@ -42,6 +42,7 @@ class NewJob:
     batch: str = ""
     blobs: tuple[str, ...] = ()
     num_bytes: int = 0
+    reserved: int = 0
     key: str | None = None
     digest: str = ""
     request_id: str = ""
@@ -60,6 +61,7 @@ class Refusal:
     OWNER_QUEUE_FULL: ClassVar[str] = "owner-queue-full"
     STORE_FULL: ClassVar[str] = "store-full"
     QUOTA: ClassVar[str] = "quota"
+    NEVER_FITS: ClassVar[str] = "never-fits"
     KEY_REUSED: ClassVar[str] = "key-reused"
     KEY_SPENT: ClassVar[str] = "key-spent"
 

@@ -33,6 +33,7 @@ jobs = Table(
     Column("retryable", Boolean, nullable=False),
     Column("num_events", Integer, nullable=False),
     Column("num_bytes", BigInteger, nullable=False),
+    Column("reserved", BigInteger, nullable=False, server_default="0"),
     Column("request_id", String(64)),
     Column("trace", String(64)),
     # Sequence numbers are never used again, also after the newest job was purged.

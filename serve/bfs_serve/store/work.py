@@ -2,17 +2,19 @@
 needed to recover from the loss of a worker, a node or a controller."""
 
 from functools import lru_cache
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from bfs_serve.store import rows, totals, versions
 from bfs_serve.store.records import CANCELED, FAILED, QUEUED, RUNNING, SUCCEEDED, Claim, Limits, Outcome, Wanted
-from bfs_serve.store.tables import jobs
+from bfs_serve.store.tables import jobs, keys
 from bfs_serve.telemetry import amounts
 
 MAX_LOSSES = 2  # workers that may be lost over one job; what kills two would kill a third
 _UNWANTED = {"slug": "interrupted", "detail": "No worker took the job; the model may be served no more.", "retry_after_s": 5}
+_WITHOUT_RESULT = {"num_bytes": jobs.c.num_bytes - jobs.c.reserved, "reserved": 0}  # what was kept free for it is free again
 LOST = {"slug": "interrupted", "detail": "The worker that drew the layer was lost, twice; try again.", "retry_after_s": 5}
 
 
@@ -69,14 +71,15 @@ def finish(connection: Connection, job_id: str, attempt: int, outcome: Outcome, 
     if not outcome.succeeded and outcome.retryable and versions.redraw(connection, job_id, attempt, outcome):
         return True
     status = SUCCEEDED if outcome.succeeded else FAILED
-    ended = {"finished_at": now, "expires_at": now + limits.ttl_s, "lease_until": None, "retryable": outcome.retryable}
-    if outcome.succeeded:
-        ended["num_bytes"] = outcome.num_bytes
+    ended: dict[str, Any] = {"finished_at": now, "expires_at": now + limits.ttl_s, "lease_until": None, "retryable": outcome.retryable}
+    ended |= {"num_bytes": outcome.num_bytes, "reserved": 0} if outcome.succeeded else _WITHOUT_RESULT
     event = status, {} if outcome.succeeded else {"problem": outcome.body}
     row = rows.change(connection, *_held(job_id, attempt), event=event, status=status, outcome=outcome.body, **ended)
     if row is None:
         return False
     rows.use(connection, row.seq, outcome.blobs)
+    outlives = keys.c.job_id == job_id, keys.c.expires_at < ended["expires_at"]  # a key is remembered as long as what it leads to
+    connection.execute(sa.update(keys).where(*outlives).values(expires_at=ended["expires_at"]))
     drawn = amounts.of_seconds(amounts.GENERATION_SECONDS, outcome.seconds) if outcome.seconds is not None else {}
     by_version = versions.ended(row.version, outcome)
     totals.add(connection, amounts.merged([{(amounts.FINISHED, status): 1}, drawn, by_version, outcome.amounts]))
@@ -95,7 +98,7 @@ def release(connection: Connection, worker: str) -> int:
 def cancel(connection: Connection, owner: str, job_id: str, limits: Limits, now: float) -> bool:
     """Cancel a job that is not finished. Returns whether this did; its worker learns it at its next beat."""
     mine = jobs.c.owner == owner, jobs.c.id == job_id, jobs.c.status.in_((QUEUED, RUNNING))
-    ended = {"finished_at": now, "expires_at": now + limits.ttl_s, "lease_until": None}
+    ended = {"finished_at": now, "expires_at": now + limits.ttl_s, "lease_until": None} | _WITHOUT_RESULT
     if rows.change(connection, *mine, event=(CANCELED, {}), status=CANCELED, **ended) is None:
         return False
     totals.add(connection, {(amounts.FINISHED, CANCELED): 1})
@@ -129,7 +132,7 @@ def recover(connection: Connection, limits: Limits, now: float) -> int:
 
 
 def _fail(connection: Connection, seq: int, problem: dict[str, object], limits: Limits, now: float) -> None:
-    ended = {"finished_at": now, "expires_at": now + limits.ttl_s, "lease_until": None, "retryable": True}
+    ended = {"finished_at": now, "expires_at": now + limits.ttl_s, "lease_until": None, "retryable": True} | _WITHOUT_RESULT
     rows.change(connection, jobs.c.seq == seq, event=(FAILED, {"problem": problem}), status=FAILED, outcome=problem, **ended)
 
 

@@ -124,6 +124,9 @@ def test_jobs_over_pages(service: LiveService, client: BFSClient) -> None:
     assert next(iter(client.jobs("succeeded"))).id == started[-1].id
     assert list(client.jobs("canceled")) == []
     assert client.job(started[0].id).status == "succeeded" and client.result(started[0].id).layer_png
+    client.forget(started[0].id)
+    with pytest.raises(BadInput):
+        client.result(started[0].id)
 
 
 def test_what_is_served(client: BFSClient) -> None:

@@ -164,3 +164,26 @@ def test_a_layer_is_split_after_the_fact(blobs: Blobs, make_png: Callable[..., b
     wrong = order.model_copy(update={"edits": (LayerEdit(layer="background", split_effects=True),)})
     with pytest.raises(BadInput, match=r"edits\[0\].split_effects"):
         done(wrong, blobs)
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".ora"])
+@pytest.mark.parametrize("redrawn", [False, True], ids=["export", "redraw"])
+def test_blank_layers_take_no_memory_without_end(
+    blobs: Blobs, make_png: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch, suffix: str, redrawn: bool
+) -> None:
+    """A small file of layers that are large where they are read is refused before all of them are."""
+    stack = LayerStack(16, 16)
+    for _ in range(4):
+        stack.add(np.full((16, 16, 4), 255, np.uint8))
+    document = blobs.put(documents.encode(stack, suffix))
+    order: Order = ExportOrder(width=16, height=16, document=document)
+    if redrawn:
+        layer = SceneLayer(name="a", box=(1, 1, 9, 9), prompt="a ball", seed=1)
+        order = DocumentOrder(**SIZE, background=blobs.put(make_png()), layers=(layer,), document=document, redraw="a")
+    monkeypatch.setattr("bfs_serve.job.tasks.MAX_DOCUMENT_PIXELS", 3 * 256)
+    monkeypatch.setattr("bfs_serve.job.export.MAX_DOCUMENT_PIXELS", 3 * 256)
+    with pytest.raises(BadInput, match="pixels"):
+        task_of(parse(order.kind, order.model_dump(mode="json"))).prepare(blobs)
+    monkeypatch.setattr("bfs_serve.job.tasks.MAX_DOCUMENT_PIXELS", 4 * 256)
+    monkeypatch.setattr("bfs_serve.job.export.MAX_DOCUMENT_PIXELS", 4 * 256)
+    task_of(parse(order.kind, order.model_dump(mode="json"))).prepare(blobs)

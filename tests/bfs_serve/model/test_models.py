@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 from nodes import free_port
@@ -20,7 +21,7 @@ from bfs_serve.app import AppArgs
 from bfs_serve.job.engine import Pin
 from bfs_serve.model.fake import FakeEngine
 from bfs_serve.model.models import Models, info_of
-from bfs_serve.model.passing import Pauses
+from bfs_serve.model.passing import Pauses, passes
 from bfs_serve.model.sampler import load_engine
 from bfs_serve.runtime import Address, check
 from bfs_serve.store.blobs import Blobs
@@ -350,3 +351,44 @@ def test_an_engine_that_cannot_be_imported_is_bad_input(path: str) -> None:
     """In one line."""
     with pytest.raises(BadInput, match="engine"):
         load_engine(path)
+
+
+class Hungry(Counting):
+    """An engine that finds no memory while two others are there, as on an accelerator that holds two."""
+
+    def __init__(self, name: str, pin: Pin) -> None:
+        super().__init__(name, pin)
+        if len(alive) >= 2:
+            raise OutOfMemoryError("no memory")
+        alive.add(self)
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch names its own."""
+
+
+alive: WeakSet[Any] = WeakSet()
+
+
+def test_versions_make_room_where_memory_is_short(tmp_path: Path) -> None:
+    """The third one loads when those unused are let go, and is not remembered as broken; where it is alone, it may be tried again."""
+
+    async def main() -> None:
+        store, file = JobStore(str(tmp_path / "jobs.db")), tmp_path / "version"
+        alive.clear()
+        file.write_text("v1")
+        models = Models([f"fake?version_file={file}"], Hungry, store, Blobs(str(tmp_path / "blobs")), "a", follow_s=0.02)
+        await models.start()
+        following = asyncio.create_task(models.run())
+        for version in ("v2", "v3", "v4"):
+            file.write_text(version)
+            while (await version_of(store))[0] != version:
+                await asyncio.sleep(0.02)
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        _, body = await version_of(store)
+        assert body["failed"] == {} and len(alive) <= 2
+        store.close()
+
+    asyncio.run(asyncio.wait_for(main(), 120))
+    assert passes(OutOfMemoryError()) and passes(MemoryError()) and not passes(RuntimeError("broken"))

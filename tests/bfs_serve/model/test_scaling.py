@@ -4,7 +4,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from bfs_serve.model.scaling import StoreDepthPolicy
+from bfs_serve.model.scaling import WANTED, StoreDepthPolicy
 from bfs_serve.store.jobs import JobStore
 from bfs_serve.store.records import NewJob
 
@@ -27,6 +27,10 @@ def test_samplers_are_wanted_for_what_models_draw(tmp_path: Path) -> None:
 
         await wants(1)
         await store.publish("tiny", "v1", {})
+        await wants(0)
+        await store.hold(WANTED + "an ingress that serves one name more", "it", 30)
+        await wants(1)
+        await store.let_go(WANTED + "an ingress that serves one name more", "it")
         await wants(0)
         await store.submit(NewJob("ann", "export", {}))
         await wants(0)

@@ -19,6 +19,7 @@ from bfs_serve.job.engine import Engine, Generation, OnStep, Pin, Request, Setti
 from bfs_serve.job.orders import DRAWN_KINDS, LayerOrder
 from bfs_serve.job.results import result_of
 from bfs_serve.model.fake import FakeEngine
+from bfs_serve.model.models import smoke_picture
 from bfs_serve.model.worker import NotLoaded, Worker, WorkerSettings, failure
 from bfs_serve.store.blobs import Blobs
 from bfs_serve.store.intake import Accepted
@@ -331,3 +332,65 @@ def test_an_engine_that_breaks_after_drawing_fails_its_job(play: Callable[..., N
         assert (await shop.end_of(await shop.order())).status == FAILED
 
     play(story)
+
+
+def test_what_is_drawn_does_not_wait_for_the_model_of_the_next_job(play: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new version is being loaded for a job that was claimed at the last step: the one before it has ended long since."""
+
+    async def story(shop: Shop) -> None:
+        may_load, loading, num_loaded = asyncio.Event(), asyncio.Event(), 0
+
+        async def engine_of(name: str, version: str) -> Engine:
+            nonlocal num_loaded
+            num_loaded += 1
+            if num_loaded == 2:
+                loading.set()
+                await may_load.wait()
+            return shop.engine
+
+        monkeypatch.setattr(shop.worker, "_engine_of", engine_of)
+        first, second = [await shop.order() for _ in range(2)]
+        await loading.wait()
+        assert (await shop.end_of(first)).status == SUCCEEDED
+        may_load.set()
+        assert (await shop.end_of(second)).status == SUCCEEDED
+
+    play(story, "fake?step_s=0.05")
+
+
+def test_an_engine_draws_one_thing_at_a_time(play: Callable[..., None]) -> None:
+    """The smoke picture of a follower waits for the job that is being drawn, and the next job for it."""
+
+    async def story(shop: Shop) -> None:
+        job_id = await shop.order(steps=20)
+        while not (job := await shop.store.get("ann", job_id)) or not job.step:
+            await asyncio.sleep(0.01)
+        smoke = asyncio.create_task(asyncio.to_thread(smoke_picture, shop.engine))
+        await asyncio.sleep(0.2)
+        assert not smoke.done() and shop.engine.calls == [1]
+        assert (await shop.end_of(job_id)).status == SUCCEEDED
+        await smoke
+        assert shop.engine.calls == [1, 1]
+
+    play(story, "fake?step_s=0.1")
+
+
+def test_a_lease_that_was_lost_ends_nothing(play: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The drawing is broken off because another worker is to have the job, which is then no failure of this one."""
+
+    async def story(shop: Shop) -> None:
+        finished, real_finish, real_beat = [], shop.store.finish, shop.store.beat
+
+        async def finish(job_id: str, attempt: int, outcome: Any) -> bool:
+            finished.append((attempt, outcome.succeeded))
+            return await real_finish(job_id, attempt, outcome)
+
+        async def beat(job_id: str, attempt: int, *others: Any, **progress: Any) -> bool:
+            return attempt > 1 and await real_beat(job_id, attempt, *others, **progress)
+
+        monkeypatch.setattr(shop.store, "finish", finish)
+        monkeypatch.setattr(shop.store, "beat", beat)
+        job = await shop.end_of(await shop.order(steps=40))
+        assert (job.status, job.attempt) == (SUCCEEDED, 2) and finished == [(2, True)]
+
+    play(story, "fake?step_s=0.05", lease_s=1.0)

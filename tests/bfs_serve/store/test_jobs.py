@@ -9,6 +9,7 @@ from bfs_model.errors import BadInput
 from bfs_serve.store.intake import Accepted
 from bfs_serve.store.jobs import JobStore
 from bfs_serve.store.records import CANCELED, FAILED, QUEUED, SUCCEEDED, Limits, Outcome, Refusal, Wanted
+from bfs_serve.store.work import MAX_LOSSES
 
 from .stories import ANY, DONE, NEW, Clock, play, submitted
 
@@ -182,6 +183,22 @@ def test_a_key_outlives_its_result_and_opens_what_may_be_tried_again(url: str) -
     play(url, story)
 
 
+def test_a_key_is_remembered_as_long_as_its_result(url: str) -> None:
+    """Also where the job took so long that the time of the key, which begins with the request, ends before that of the result."""
+
+    async def story(first: JobStore, second: JobStore, clock: Clock) -> None:
+        keyed = replace(NEW, key="k", digest="d")
+        job_id = await submitted(first, keyed)
+        clock.now += 80
+        (claim,) = await second.claim("w", ANY, 1, 30)
+        await second.finish(job_id, claim.attempt, DONE)
+        clock.now += 90
+        again = await first.submit(keyed)
+        assert isinstance(again, Accepted) and again.replayed and again.job.id == job_id
+
+    play(url, story, Limits(ttl_s=100, key_ttl_s=100))
+
+
 def test_the_key_of_a_failure_is_never_spent(url: str) -> None:
     """A retryable failure leaves no result that a key could outlive: it opens again, before and after the job is forgotten."""
 
@@ -207,9 +224,11 @@ def test_limits_refuse_and_never_evict(url: str) -> None:
         for _ in range(2):
             await submitted(first)
         assert [r.reason for r in [await first.submit(NEW)] if isinstance(r, Refusal)] == [Refusal.OWNER_QUEUE_FULL]
-        large = await first.submit(replace(NEW, owner="bob", num_bytes=801))
-        assert isinstance(large, Refusal) and large.reason == Refusal.QUOTA
+        never = await first.submit(replace(NEW, owner="bob", num_bytes=801))
+        assert isinstance(never, Refusal) and never.reason == Refusal.NEVER_FITS
         await submitted(second, replace(NEW, owner="bob", num_bytes=800))
+        large = await first.submit(replace(NEW, owner="bob", num_bytes=1))
+        assert isinstance(large, Refusal) and large.reason == Refusal.QUOTA
         full = await first.submit(replace(NEW, owner="cyd", num_bytes=101))
         assert isinstance(full, Refusal) and full.reason == Refusal.STORE_FULL
         await submitted(first, replace(NEW, owner="cyd", num_bytes=1))
@@ -318,3 +337,32 @@ def test_a_job_that_nobody_takes_fails_in_the_end(url: str) -> None:
         assert await worker.claim("w", ANY, 1, 30) == []
 
     play(url, story, Limits(key_ttl_s=100))
+
+
+def test_what_ends_without_a_result_gives_back_what_was_kept_free_for_it(url: str) -> None:
+    """Canceled, failed, and lost too often: the uploads alone are counted from then on. A result weighs what it weighs."""
+
+    async def story(first: JobStore, second: JobStore, clock: Clock) -> None:
+        new = replace(NEW, num_bytes=100, reserved=90)
+
+        async def held() -> int:
+            return (await first.depth()).num_bytes
+
+        waiting = await submitted(first, new)
+        assert await held() == 100 and await first.cancel("ann", waiting) and await held() == 10
+        failing = await submitted(first, new)
+        (claim,) = await second.claim("w", ANY, 1, 30)
+        assert await held() == 110 and await second.finish(failing, claim.attempt, Outcome(False, {"slug": "internal"}))
+        assert await held() == 20
+        drawn = await submitted(first, new)
+        (claim,) = await second.claim("w", ANY, 1, 30)
+        assert await second.finish(drawn, claim.attempt, Outcome(True, {}, num_bytes=37)) and await held() == 57
+        lost = await submitted(first, new)
+        for _ in range(MAX_LOSSES):
+            assert len(await second.claim("w", ANY, 1, 30)) == 1
+            clock.now += 31
+            await first.recover()
+        job = await first.get("ann", lost)
+        assert job is not None and job.status == FAILED and await held() == 67
+
+    play(url, story)
