@@ -116,7 +116,7 @@ class Guard:
             await self._probe(scope, caller, receive, reply, visit)
         elif self._is_full(visit.kind):
             await reply.refuse(_FULL)
-        elif visit.kind == WORK and (problem := self._admission.refusal(caller.name)) is not None:
+        elif visit.kind == WORK and (problem := self._admission.refusal(caller.name, _key(scope))) is not None:
             await reply.refuse(problem)
         else:
             await self._with_body(scope, caller, receive, reply, visit)
@@ -156,7 +156,8 @@ class Guard:
         finally:
             self._in_flight[kind] -= 1
             if kind == WORK:
-                self._admission.heard(caller.name, reply.no_room, reply.status in (200, 202))
+                accepted = None if reply.status is None else reply.status in (200, 202)
+                self._admission.heard(caller.name, reply.no_room, accepted, _key(scope))
 
     def _is_full(self, kind: str) -> bool:
         return self._in_flight[kind] >= self._limits.places(kind)
@@ -200,6 +201,10 @@ def _class_of(scope: Scope) -> str:
     if scope["method"] == "POST":
         return WORK
     return FOLLOWER if scope["path"].endswith("/events") else CONTROL
+
+
+def _key(scope: Scope) -> str:
+    return Headers(scope=scope).get("idempotency-key", "")
 
 
 def _admit_local(scope: Scope, headers: Headers) -> CallerFacts | Problem:

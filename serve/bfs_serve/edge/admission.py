@@ -1,9 +1,11 @@
 """Turning work away without reading it for a moment after the service was found to have no room for it.
 
 In a storm of retries, reading pictures and handing them on only to hear a refusal would take the time that the accepted ones need.
+Who sends again what was, or may have been, taken on asks for no new room, and is let through: known by caller and `Idempotency-Key`.
 """
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 
 from bfs_serve.problems import Problem
@@ -26,9 +28,12 @@ class Admission:
     def __init__(self, pause_s: float = 0.25, clock: Callable[[], float] = time.monotonic) -> None:
         self._pause_s, self._clock = pause_s, clock
         self._full: dict[str, tuple[float, Problem]] = {}
+        self._taken: OrderedDict[tuple[str, str], None] = OrderedDict()
 
-    def refusal(self, caller: str) -> Problem | None:
-        """Why a request for work is not to be read."""
+    def refusal(self, caller: str, key: str = "") -> Problem | None:
+        """Why a request for work is not to be read. `key`: its idempotency key, if it has one."""
+        if (caller, key) in self._taken:
+            return None
         for whom in (_EVERYBODY, caller):
             until, problem = self._full.get(whom, (0.0, None))
             if problem is None:
@@ -38,8 +43,13 @@ class Admission:
             self._full[whom] = self._clock() + self._pause_s, problem
         return None
 
-    def heard(self, caller: str, no_room: str | None, accepted: bool) -> None:
-        """What became of a request that was let through. `no_room`: the value of `HEADER`."""
+    def heard(self, caller: str, no_room: str | None, accepted: bool | None, key: str = "") -> None:
+        """What became of a request that was let through; None: nobody heard. `no_room`: the value of `HEADER`."""
+        self._taken.pop((caller, key), None)
+        if key and no_room is None and accepted is not False:
+            self._taken[caller, key] = None
+            if len(self._taken) > _MANY:
+                self._taken.popitem(last=False)
         if no_room in _PROBLEMS:
             if len(self._full) > _MANY:
                 self._full.clear()

@@ -39,6 +39,18 @@ def test_one_request_at_a_time_finds_out_whether_there_is_room_again() -> None:
     assert [admission.refusal("ann") is None for _ in range(2)] == [True, True]
 
 
+def test_what_was_taken_on_may_be_sent_again() -> None:
+    """By the same caller under the same key, also where nobody heard the answer; what was refused may not, nor what is somebody else's."""
+    admission = Admission(clock=lambda: 0.0)
+    for key, no_room, accepted in (("a", None, True), ("b", None, None), ("c", None, False), ("", None, True), ("d", FOR_ALL, False)):
+        admission.heard("ann", no_room, accepted, key)
+    admission.heard("bob", FOR_ALL, accepted=False)
+    assert [admission.refusal("ann", key) is None for key in ("a", "b", "c", "", "d")] == [True, True, False, False, False]
+    assert admission.refusal("bob", "a") is not None
+    admission.heard("ann", FOR_CALLER, False, "a")  # it failed meanwhile, and asks for new room
+    assert admission.refusal("ann", "a") is not None
+
+
 @pytest.mark.parametrize("whom", [FOR_ALL, FOR_CALLER])
 def test_the_body_of_what_is_refused_is_not_read(whom: str) -> None:
     """The second upload is answered before its first byte; only work is refused, and nobody outside hears for whom there is no room."""
