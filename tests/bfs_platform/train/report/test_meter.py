@@ -1,5 +1,6 @@
 """What operators see of a run."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -53,3 +54,12 @@ def test_mlflow_gets_the_state_of_the_machine_too(tmp_path: Path) -> None:
     Reporter(tmp_path, 10, run, "test").metrics({"loss": 0.5}, 3, "natural")
     assert logged[0][1] == 3 and logged[0][0].keys() == {"loss"} | system_values(tmp_path).keys()
     assert "system/disk_available_megabytes" in logged[0][0]
+
+
+def test_mlflow_gets_held_out_losses_in_all_bands(tmp_path: Path) -> None:
+    """Under `validation/`, and the same lie beside the result."""
+    logged: list[tuple[dict[str, float], int]] = []
+    run: Any = SimpleNamespace(metrics=lambda values, step: logged.append((values, step)))
+    Reporter(tmp_path, 10, run, "test").validation({"flow_fg": 0.25, "flow_fg/0": 0.5}, 4)
+    assert logged == [({"validation/flow_fg": 0.25, "validation/flow_fg/0": 0.5}, 4)]
+    assert json.loads((tmp_path / "validation.jsonl").read_text()) == {"step": 4, "flow_fg": 0.25, "flow_fg/0": 0.5}
