@@ -108,6 +108,12 @@ def decode(data: bytes, *, shown: str | None = None, max_pixels: int = MAX_PIXEL
     return read(data, reading)
 
 
+def keeps_layers(path: Path | str) -> bool:
+    """Whether a file of ours, of whatever name, keeps layers apart. Raises `BadInput` for what is no document at all."""
+    data = _read(path)
+    return _recognised(data, Reading(str(path), MAX_PIXELS)).read is not None
+
+
 def load(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Any:
     """Restore a `LayerStack` from a file; see `LayerStack.open`."""
     return decode(_read(path), shown=str(path), max_pixels=max_pixels)

@@ -56,11 +56,11 @@ def over(layer: np.ndarray, background: np.ndarray) -> np.ndarray:
 
 
 def preview(window: Window, layer: np.ndarray, side: int) -> Image.Image:
-    """A drawn window, straight RGBA float [size, size, 4], on the picture's canvas made small: RGBA, its longer side `side` pixels.
+    """A drawn window, straight RGBA float [size, size, 4], on the picture's canvas made small: RGBA, its longer side at most `side` pixels.
 
     Costs what the small canvas costs, however large the picture is.
     """
-    scale = side / max(window.image_width, window.image_height)
+    scale = min(1.0, side / max(window.image_width, window.image_height))  # of a tiny picture the window would become huge
     small = Image.new("RGBA", (max(round(window.image_width * scale), 1), max(round(window.image_height * scale), 1)))
     length = max(round(window.side * scale), 1)
     drawn = Image.fromarray(to_u8(resize_rgba(layer.astype(np.float32), length, length)))

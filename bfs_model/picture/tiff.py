@@ -30,7 +30,7 @@ _READ = frozenset(
 )
 # A few bytes can announce directories without end, each of them with as many entries.
 _MAX_ENTRIES = 100_000
-_MAX_VALUES = 2**16
+_MAX_VALUES, _MAX_ALL_VALUES = 2**16, 2**20  # of one tag; of all tags, which may share the bytes that they point to
 
 Number = int | float
 Tags = Mapping[int, Any]
@@ -154,14 +154,15 @@ def _directories(data: bytes) -> list[Directory]:
     order, big = _header(data)
     found: list[Directory] = []
     seen: set[int] = set()
-    num_entries = 0
+    num_entries = num_values = 0
     try:
         (offset,) = struct.unpack_from(f"{order}Q" if big else f"{order}L", data, 8 if big else 4)
-        while offset and offset not in seen and num_entries < _MAX_ENTRIES:
+        while offset and offset not in seen and num_entries < _MAX_ENTRIES and num_values < _MAX_ALL_VALUES:
             seen.add(offset)
             directory, offset, num = _directory(data, offset, order, big)
             found.append(directory)
             num_entries += num + 1
+            num_values += sum(map(len, directory.tags.values()))
     except struct.error:
         pass
     return found

@@ -21,7 +21,7 @@ from bfs_model import integrity
 from bfs_model.device import execution_device
 from bfs_model.errors import BadInput
 from bfs_model.picture.boxes import bounding_box
-from bfs_model.picture.images import checked_array, read_image, to_u8
+from bfs_model.picture.images import MAX_PIXELS, checked_array, read_image, to_u8
 from bfs_model.shapes import Float, Given
 from bfs_model.weight import bundle, foreign, licence, memory
 
@@ -187,7 +187,13 @@ def load_encoder(pipe: Any, name: str | Path, dtype: str | torch.dtype | None = 
 
 
 def _squared(rgb: np.ndarray, side: int, x: float, y: float) -> Image.Image:
-    """A square of `side` pixels around (x, y); what lies outside the picture is white."""
+    """A square of `side` pixels around (x, y); what lies outside the picture is white.
+
+    Raises `BadInput` when that would be larger than any picture may be: a long strip of few pixels is on a square of very many.
+    """
+    if side * side > MAX_PIXELS:
+        size = f"{rgb.shape[1]}x{rgb.shape[0]}"
+        raise BadInput("reference", size, f"would lie on a square of {side} pixels a side, which is too large", "scale it down")
     left, top = round(x - side / 2), round(y - side / 2)
     square = Image.new("RGB", (side, side), (255, 255, 255))
     square.paste(Image.fromarray(rgb), (-left, -top))

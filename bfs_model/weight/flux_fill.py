@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from bfs_model.errors import BadInput
 from bfs_model.latent.encoding import spatial_factor
@@ -88,5 +88,8 @@ def _check_transformer(transformer: Any, vae: Any, path: Path) -> None:
 def _stored_dtype(folder: Path) -> torch.dtype:
     """The precision of the first tensor of a part."""
     file = sorted(folder.glob("*.safetensors"))[0]
-    with safe_open(file, framework="pt") as tensors:
-        return _STORED.get(tensors.get_slice(next(iter(tensors.keys()))).get_dtype(), torch.float32)
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            return _STORED.get(tensors.get_slice(next(iter(tensors.keys()))).get_dtype(), torch.float32)
+    except (SafetensorError, StopIteration):
+        raise BadInput("model", file, "is damaged", "fetch the model again") from None

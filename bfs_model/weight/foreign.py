@@ -98,7 +98,11 @@ def check(path: Path, kind: str) -> None:
 def _check_weights(folder: Path) -> None:
     files = {file.name for file in folder.glob("*.safetensors")}
     for index in folder.glob("*.safetensors.index.json"):
-        missing = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()) - files)
+        try:
+            listed = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise BadInput("model", index, "is damaged: it does not say where weights are", "fetch the model again") from None
+        missing = sorted(listed - files)
         if missing:
             raise BadInput("model", folder / missing[0], "is listed in the index and missing", "fetch the model again")
     pickles = sorted(file.name for file in folder.iterdir() if file.suffix in _PICKLES)

@@ -34,7 +34,7 @@ def main(base: str, dataset: str, *changes: str) -> None:
     from bfs_platform.train.spec import TrainSpec
     from bfs_platform.train.state import engine
 
-    _single_rank_group()
+    _single_rank_group(use_gpu=False)
     spec = resolve("tabletop_stage1", ["num_workers=1", "zero.stage=1", *changes], TrainSpec)
     settings: Any = spec.network
     opened = open_dataset(dataset)

@@ -54,7 +54,7 @@ def test_zero2_beside_plain_adamw(capsys) -> None:
     """Prints the ratio of a ZeRO-2 step to a plain one, with the number of trainable tensors, wide and deep."""
     from bfs_platform.train.launch.launch import _single_rank_group
 
-    _single_rank_group()
+    _single_rank_group(use_gpu=False)
     torch.set_num_threads(1)
     rows = []
     for name, g, target in (("wide", PROXY_512, 1.10), ("deep and narrow", DEEP, None)):

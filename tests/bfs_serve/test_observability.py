@@ -54,7 +54,7 @@ def _ask(client: httpx2.Client, make_png: Callable[..., bytes]) -> tuple[dict[st
     assert drawn.status_code == 200 and drawn.headers["x-request-id"] == "mine-1", drawn.text[:500]
     for _ in range(2):
         assert client.get(f"{drawn.headers['location']}/result?format=ora").status_code == 200
-    assert client.post("/v1/layers", files={"background": make_png(2400, 2400)}, data=FORM).status_code == 507
+    assert client.post("/v1/layers", files={"background": make_png(2400, 2400)}, data=FORM).status_code == 413
     assert client.get("/v1/models", headers={"Authorization": "Bearer sesame-shut"}).status_code == 401
     with client.stream("GET", f"{drawn.headers['location']}/events") as events:
         events.read()

@@ -97,6 +97,9 @@ def document_bytes(path: Path) -> bytes:
 
     try:
         documents.read_manifest(path)
-    except BadInput:  # an .ora of plain layers may be anybody's; what is none is told by its path
+        is_ours = documents.keeps_layers(path)
+    except BadInput:
+        is_ours = False
+    if not is_ours:  # an .ora of plain layers may be anybody's; what is none, or one flat picture, is told by its path
         return documents.encode(documents.load(path), ".zip")
     return path.expanduser().read_bytes()

@@ -27,7 +27,7 @@ LONGEST_DIRECTORY = 107 - len("/session_2026-01-01_00-00-00_000000_4194304/socke
 _LONGEST_ROOT = LONGEST_DIRECTORY - len("/bfs-12345678/ray")
 # An acknowledgement of whoever starts a job counts for its workers on other machines as well.
 _TOLD = (
-    *("MLFLOW_TRACKING_URI", "BFS_HOME", "HF_HUB_OFFLINE", "DS_ACCELERATOR", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION"),
+    *("MLFLOW_TRACKING_URI", "BFS_HOME", "HF_HUB_OFFLINE", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION"),
     ACCEPT_VARIABLE,
 )
 _directory: Path | None = None

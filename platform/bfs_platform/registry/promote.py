@@ -56,6 +56,9 @@ def promote(
     """
     spec = spec or PromotionSpec()
     alias = alias or spec.alias
+    if champion_evaluation is not None and evaluation is None:
+        rule = "is compared with an evaluation of the candidate, and none is given"
+        raise BadInput("champion_evaluation", champion_evaluation, rule, "give --evaluation as well")
     registry = Registry.open(uri)
     if not is_reference(candidate):
         candidate = f"models:/{spec.name}/{register(candidate, spec.name, run_id, uri=registry.uri)}"
@@ -75,6 +78,8 @@ def promote(
             gates.append(run_gate("contest", lambda: _contest(registry, version, previous, spec, *both)))
         passed = all(gate.passed for gate in gates)
         verdicts = {f"gate.{gate.name}": gate.tag for gate in gates} | {"gate": "passed" if passed else "failed"}
+        stale = [key for key in version.tags if key.startswith("gate.") and key not in verdicts]  # of gates that did not run this time
+        registry.untag(reference.name, str(version.version), stale)
         registry.tag(reference.name, str(version.version), verdicts)
         if passed and spec.canary is not None and previous != reference.version:
             previous, alias = start_trial(registry, version, alias, previous, spec.canary), CANDIDATE

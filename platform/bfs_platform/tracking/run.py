@@ -125,7 +125,12 @@ class Run:
         with self._lock:
             while self._journal:
                 self._not_before = float("-inf")
-                if self._drain() or self._clock() >= deadline:
+                try:
+                    over = self._drain()
+                except OSError as error:  # the journal cannot be written anew: it stays as it is, and what it holds is left
+                    log.warning("MLflow's journal %s cannot be shortened: %s", self._journal.path, error)
+                    break
+                if over or self._clock() >= deadline:
                     break
                 time.sleep(min(1.0, max(0.0, deadline - self._clock())))
             return len(self._journal.events())

@@ -93,8 +93,8 @@ def _client(uri: str, pid: int) -> "MlflowClient":
     if path is None:
         return MlflowClient(uri, registry_uri=uri)
     path.parent.mkdir(parents=True, exist_ok=True)
-    check_database(path, uri)
     with FileLock(path.with_name(path.name + ".lock")), warnings.catch_warnings():
+        check_database(path, uri)  # not one that another process is just making
         # MLflow's table definitions use an SQLAlchemy option that 2.1 deprecates; they are read here, once per process.
         warnings.filterwarnings("ignore", message="The ``noload`` loader strategy", category=DeprecationWarning)
         client = MlflowClient(uri, registry_uri=uri)

@@ -1,13 +1,15 @@
 """What a training run is: a frozen specification; a recipe is a function that returns one."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bfs_model.errors import BadInput
 from bfs_platform.config import Spec
 from bfs_platform.train.network_spec import Network
 
+# Of networks that are measured on held-out records on the way; a "/" and a number after one names a band of noise levels.
+_HELD_OUT_LOSSES = {"backbone": ("flow",), "sharing": ("flow_comp", "flow_fg", "comp")}
 Positive = Annotated[int, Field(ge=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -169,6 +171,10 @@ class TrainSpec(Spec):
             raise BadInput("zero.bf16", True, rule, "leave it out, or use autocast=true")
         if self.best.patience and not self.best.metric:
             raise BadInput("best.patience", self.best.patience, "has nothing to wait for", "name a held-out loss: best.metric=flow_fg")
+        known = _HELD_OUT_LOSSES.get(self.network.kind, ())
+        if self.best.metric and self.best.metric.partition("/")[0] not in known:
+            remedy = f"use one of {', '.join(known)}" if known else "leave it out"
+            raise BadInput("best.metric", self.best.metric, f"is no held-out loss of {self.network.kind}", remedy)
         if self.best.metric and not self.validate_every_steps:
             rule = "is measured at the end only"
             raise BadInput("best.metric", self.best.metric, rule, "set validate_every_steps")
@@ -190,6 +196,13 @@ class TrainSpec(Spec):
         if self.zero.offload_optimizer and self.zero.stage == 0:
             raise BadInput("zero.offload_optimizer", True, "needs a sharded optimizer", "use zero.stage=1, 2 or 3")
         return self
+
+    def changed(self, **settings: Any) -> "TrainSpec | None":
+        """With other settings; None where they do not go together with the rest."""
+        try:
+            return TrainSpec.model_validate(self.model_copy(update=settings).model_dump())
+        except (BadInput, ValidationError):
+            return None
 
     @property
     def world_size(self) -> int:

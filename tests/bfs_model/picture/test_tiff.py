@@ -11,6 +11,7 @@ from picture_files import ASCII, BYTE, LONG, RATIONAL, SHORT, Directory, Tag, de
 from PIL import Image
 
 from bfs_model.errors import BadInput
+from bfs_model.picture import tiff
 from bfs_model.picture.images import read_image
 
 APART: Tag = (SHORT, 2)
@@ -243,6 +244,21 @@ class TestPreviews:
             data += struct.pack("<H", 60_000)
         with pytest.raises(BadInput):
             read_image(bytes(data[:4]) + struct.pack("<L", len(data) - 60_000) + bytes(data[8:]))
+
+    def test_tags_that_share_their_values_cost_little(self) -> None:
+        """A hundred directories, each of whose tags points to the same 65,536 numbers: they are not all kept."""
+        count = 2**16
+        values = bytes(2 * count)
+        data, start = bytearray(tiff_file(FULL)), len(tiff_file(FULL))
+        data += values
+        tags = (254, 258, 262, 277, 279, 284, 332, 338, 339)
+        for i in range(100):
+            here = len(data)
+            data += struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHLL", tag, 3, count, start) for tag in tags)
+            data += struct.pack("<L", here + 2 + 12 * len(tags) + 4 if i < 99 else 0)
+        first = start + len(values)
+        found = tiff._directories(bytes(data[:4]) + struct.pack("<L", first) + bytes(data[8:]))
+        assert 1 <= len(found) < 5
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")

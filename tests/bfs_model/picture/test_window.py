@@ -227,5 +227,11 @@ def test_a_preview_is_the_placed_layer_made_small(width: int, height: int) -> No
     layer[(rows - 8) ** 2 + (columns - 8) ** 2 < 25] = (1.0, 0.5, 0.25, 1.0)
     shown = canvas.preview(window, layer, 64)
     whole = Image.fromarray(window.place_u8(layer)).resize(shown.size, Image.Resampling.BOX)
-    assert max(shown.size) == 64
+    assert max(shown.size) == min(64, max(width, height))
     assert np.abs(np.asarray(shown).astype(int)[..., 3] - np.asarray(whole).astype(int)[..., 3]).mean() < 12
+
+
+def test_a_preview_of_a_tiny_picture_is_tiny() -> None:
+    """Not enlarged: the window around it would become as many times as large."""
+    window = Window.around(Box(0, 0, 1, 1), 1, 1, size=64)
+    assert canvas.preview(window, np.ones((64, 64, 4), np.float32), 256).size == (1, 1)

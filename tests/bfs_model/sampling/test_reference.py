@@ -206,6 +206,7 @@ def test_the_object_is_cut_out_on_white() -> None:
         ({"reference_mask": np.zeros((40, 40, 3), np.uint8)}, "shows nothing"),
         ({"reference": None, "reference_mask": np.zeros((40, 40, 3), np.uint8)}, "is given without a reference"),
         ({"reference": b"GIF89a"}, "reference="),
+        ({"reference": np.zeros((1, 9000, 3), np.uint8)}, "reference=9000x1 would lie on a square of 9000 pixels"),
         ({"reference": [picture(), picture()], "prompt": ["x"]}, "do not fit 1 images"),
         ({"reference_tokens": 4.0}, "reference_tokens=4.0 is not a square number"),
         ({"image_weight": -1}, "image_weight=-1 is not a weight"),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bfs_model import integrity
+from bfs_model.errors import BadInput
 from bfs_platform.entry import promote as job
 from bfs_platform.registry import promote as promote_module
 from bfs_platform.registry.contest import contest_gate, paired_loss
@@ -39,6 +40,12 @@ def noisy(loss: float, spread: float, num: int = 100) -> np.ndarray:
 
 
 CHAMPION = results(SCENES, 0.1 * SCENES)
+
+
+def test_a_champion_is_compared_with_somebody(tmp_path: Path) -> None:
+    """Its evaluation alone would be passed over, and a wrong path with it."""
+    with pytest.raises(BadInput, match=r"champion_evaluation=.* is compared with an evaluation of the candidate, and none is given"):
+        promote("models:/bfs/1", champion_evaluation=tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,15 @@ def test_a_failed_smoke_sample_keeps_the_champion(store_uri, make_model) -> None
     assert tags(record["version"])["gate.smoke"] == "failed: alpha is 0 everywhere"
 
 
+def test_verdicts_are_of_the_gates_that_ran_last(store_uri, make_model, passing_smoke) -> None:
+    """One that failed an earlier time, and was not asked this time, does not stand beside "passed"."""
+    version = register(make_model())
+    Registry.open(store_uri).tag("bfs", version, {"gate.contest": "failed: worse", "gate": "failed"})
+    assert promote(f"models:/bfs/{version}", smoke=passing_smoke)["promoted"]
+    again = promote(f"models:/bfs/{version}", smoke=passing_smoke)
+    assert "gate.contest" not in tags(version) and all(gate["passed"] for gate in again["gates"])
+
+
 def test_thresholds(store_uri, make_model, passing_smoke) -> None:
     """Each bound is checked, a missing figure fails, and the reasons carry numbers."""
     spec = PromotionSpec(thresholds={"alpha_iou": Bound(min=0.5), "region_mae": Bound(max=0.1), "effect_recall": Bound(min=0.2, max=1)})

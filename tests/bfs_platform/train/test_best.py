@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 import torch
 from ranks import DIE_IN_STEP, Ranks, WorkerFailed
+from safetensors import SafetensorError
 from training import difference, losses_of, weights_of
 
 from bfs_model import integrity
 from bfs_model.errors import BadInput
 from bfs_platform.config import resolve
 from bfs_platform.train.launch.launch import fit
+from bfs_platform.train.report import best as best_module
 from bfs_platform.train.report.best import WEIGHTS, Best
 from bfs_platform.train.report.reporting import VALIDATION
 from bfs_platform.train.spec import BestSpec, TrainSpec
@@ -77,10 +79,33 @@ def test_the_best_is_kept_and_found_again(tmp_path: Path) -> None:
         best.note({"flow": 1.0, "flow/0": 1.0}, {}, 6)
 
 
+def test_the_best_so_far_is_kept_where_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    """A measurement whose weights could not be written chooses nothing; the next better one is written."""
+    best = Best(BestSpec(metric="comp"), tmp_path)
+    best.note({"comp": 3.0}, {"w": torch.zeros(2)}, 1)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise SafetensorError("No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(best_module, "save_file", full)
+        best.note({"comp": 1.0}, {"w": torch.ones(2)}, 2)
+    assert "after 2 steps, could not be written: No space left" in caplog.text
+    best.note({"comp": 5.0}, {"w": torch.ones(2)}, 3)
+    assert best.chosen({})[1] == 1 and best.knows(2)
+    best.note({"comp": 2.0}, {"w": torch.full((2,), 4.0)}, 4)
+    best.note({"comp": 5.0}, {}, 5)
+    assert best.chosen({})[1] == 4
+
+
 def test_a_choice_needs_something_to_measure(base: Path, datasets: dict[int, Path], tmp_path: Path) -> None:
     """Without a validation set, or without measurements on the way, it is refused before any work."""
     with pytest.raises(BadInput, match="set validate_every_steps"):
         resolve("tabletop_stage1", ["best.metric=comp"], TrainSpec)
+    with pytest.raises(BadInput, match=r"best\.metric=flow is no held-out loss of sharing; use one of flow_comp, flow_fg, comp"):
+        resolve("tabletop_stage1", ["best.metric=flow", "validate_every_steps=2"], TrainSpec)
+    with pytest.raises(BadInput, match=r"best\.metric=psnr_db is no held-out loss of rgba_vae; leave it out"):
+        resolve("tabletop_rgba_vae", ["best.metric=psnr_db", "validate_every_steps=2"], TrainSpec)
     with pytest.raises(BadInput, match=r"best\.patience=3 has nothing to wait for"):
         resolve("tabletop_stage1", ["best.patience=3"], TrainSpec)
     spec = resolve("tabletop_stage1", list(CHOOSING), TrainSpec)

@@ -15,10 +15,10 @@ def test_the_life_of_jobs_is_counted(serve: Callable[..., TestClient], make_png:
     client = serve(limits=Limits(owner_max_bytes=100_000))
     form, wait = {"box": "8,4,40,28", "prompt": "a ball", "steps": "2"}, {"Prefer": "wait=30"}
     assert client.post("/v1/layers", files={"background": make_png()}, data=form, headers=wait).status_code == 200
-    assert client.post("/v1/layers", files={"background": make_png(640, 640)}, data=form).status_code == 507
+    assert client.post("/v1/layers", files={"background": make_png(640, 640)}, data=form).status_code == 413
     lines = dict(line.rsplit(" ", 1) for line in client.get("/metrics").text.splitlines() if not line.startswith("#"))
     assert lines['bfs_jobs_accepted_total{kind="layer"}'] == lines['bfs_jobs_finished_total{outcome="succeeded"}'] == "1.0"
-    assert lines['bfs_jobs_refused_total{reason="quota"}'] == "1.0"
+    assert lines['bfs_jobs_refused_total{reason="never-fits"}'] == "1.0"
     for name in ("bfs_queue_seconds", "bfs_generation_seconds"):
         buckets = [float(value) for line, value in lines.items() if line.startswith(f"{name}_bucket")]
         assert buckets == sorted(buckets) and buckets[-1] == float(lines[f"{name}_count"]) == 1

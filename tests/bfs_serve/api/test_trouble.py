@@ -60,17 +60,18 @@ def test_one_callers_full_store_is_no_reason_to_refuse_another(
 ) -> None:
     """Right after a refusal, too; nor is one job that does not fit into what is left of the whole store."""
     monkeypatch.setenv(SECRET_VARIABLE, "ours")
-    client = serve(limits=Limits(owner_max_bytes=50_000))
+    client = serve("fake?step_s=2", limits=Limits(owner_max_bytes=3_000_000))
     key = client.app.state.secret  # type: ignore[attr-defined]
 
     def post(name: str, side: int) -> int:
         headers = {HEADER: signed(CallerFacts(name), name, key), "x-request-id": name}
         return client.post("/v1/layers", files={"background": make_png(side, side)}, data=FIELDS, headers=headers).status_code
 
-    assert [post("ann", 640), post("bob", 48), post("ann", 48)] == [507, 202, 202]
-    client = serve(limits=Limits(max_bytes=50_000))
+    assert [post("ann", 640), post("ann", 640), post("bob", 48), post("ann", 48)] == [202, 507, 202, 202]
+    client = serve("fake?step_s=2", limits=Limits(max_bytes=3_000_000))
     key = client.app.state.secret  # type: ignore[attr-defined]
-    assert [post("ann", 640), post("bob", 48), post("ann", 48)] == [503, 202, 202]
+    assert [post("ann", 640), post("ann", 640), post("bob", 48), post("ann", 48)] == [202, 503, 202, 202]
+    assert post("cyd", 800) == 413, "one that can never fit is not told to try again"
 
 
 def test_a_flood_of_probes_is_one_look(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,12 +107,15 @@ def test_a_hung_model_makes_the_service_not_ready(tmp_path: Path, pictures: Pict
         order = {"width": 48, "height": 32, "background": blob, "box": [8, 4, 40, 28], "prompt": "hang", "seed": 7}
         await store.submit(NewJob("ann", DRAWN_KINDS[0], order, "fake", "fake-fake", blobs=(blob,)))
         deadline = time.monotonic() + 30
+        while not sampler._worker.is_stalled:  # type: ignore[union-attr]
+            assert time.monotonic() < deadline, "it is not taken for hung"
+            await asyncio.sleep(0.05)
+        with pytest.raises(RuntimeError, match="no step"):
+            sampler.check_health()
         while (problem := await service.ready()) is None:
             assert time.monotonic() < deadline, "still ready"
             await asyncio.sleep(0.05)
         assert problem.detail == "No worker is at work."
-        with pytest.raises(RuntimeError, match="no step"):
-            sampler.check_health()
         await sampler.close()
         service.close()
 

@@ -10,6 +10,7 @@ from bfs_platform.data.execute.draft import Prepared
 from bfs_platform.data.plan.unit import Receipt
 from bfs_platform.data.record import Record
 
+_PLAIN = ("id", "caption", "mask_is_box", "whole_layer")
 _PICTURES = ("composite", "background", "object_mask", "effect_mask", "foreground", "shadow_free")
 
 
@@ -24,7 +25,7 @@ def pack_prepared(prepared: Prepared) -> dict[str, Any]:
             if picture is not None:
                 shapes[name] = picture.shape
                 pieces.append(picture.tobytes())
-        records.append({"id": record.id, "caption": record.caption, "mask_is_box": record.mask_is_box, "shapes": shapes})
+        records.append({name: getattr(record, name) for name in _PLAIN} | {"shapes": shapes})
     facts = {"records": records, "receipt": asdict(prepared.receipt), "order": prepared.order}
     return {"pixels": [b"".join(pieces)], "facts": [json.dumps(facts, ensure_ascii=False)]}
 

@@ -48,6 +48,7 @@ def measure(ledger: Ledger) -> None:
             kept = [(name, value, receipt.shard, n, record[0]) for n, (value, record) in numbered if record[0] not in dropped]
             ledger.db.executemany("INSERT INTO measured VALUES (?, ?, ?, ?, ?)", kept)
     ledger.db.execute("CREATE INDEX by_value ON measured (name, value, shard, place)")
+    ledger.db.execute("CREATE INDEX by_place ON measured (shard, place)")
 
 
 def quantiles(ledger: Ledger) -> dict[str, dict[str, float]]:

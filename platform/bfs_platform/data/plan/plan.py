@@ -16,7 +16,7 @@ from bfs_platform.data.spec import DataSpec
 from bfs_platform.storage.path import Location, RemotePath, Status
 
 # Raised whenever a stage or the shard's layout changes what it produces from the same input.
-STAGES_VERSION = 1
+STAGES_VERSION = 2
 LIBRARIES = ("numpy", "pillow", "pymatting", "scipy", "pyarrow", "torch", "diffusers", "transformers")
 
 

@@ -36,14 +36,16 @@ def out_of_memory(spec: TrainSpec, world_size: int) -> BadInput:
     smaller = [n for n in range(1, spec.micro_batch_size) if spec.batch_size % (world_size * n) == 0]
     if smaller:
         remedies.append(f"micro_batch_size={smaller[-1]}")
-    if not spec.gradient_checkpointing and spec.network.kind == "sharing":
+    sharded, offloaded = (spec.zero.model_copy(update=change) for change in ({"stage": 3}, {"offload_optimizer": True}))
+    if not spec.gradient_checkpointing and spec.network.kind in ("sharing", "shadow"):
         remedies.append("gradient_checkpointing=true")
-    if spec.network.kind == "sharing" and spec.zero.stage < 3 and world_size > 1:
+    if spec.zero.stage < 3 and world_size > 1 and spec.changed(zero=sharded):
         remedies.append("zero.stage=3 (shards the frozen base too)")
-    if not spec.zero.offload_optimizer:
+    if not spec.zero.offload_optimizer and spec.changed(zero=offloaded):
         remedies.append("zero.offload_optimizer=true")
     held = f"does not fit: {peak / _GIB:.1f} GiB were held of {limit / _GIB:.1f} GiB"
-    return BadInput("micro_batch_size", spec.micro_batch_size, held, f"try {', then '.join(remedies)}, or a larger machine")
+    tried = f"try {', then '.join(remedies)}, or" if remedies else "use"
+    return BadInput("micro_batch_size", spec.micro_batch_size, held, f"{tried} a larger machine")
 
 
 def memory_limit_bytes() -> int:

@@ -96,7 +96,7 @@ def fit(
 
 def _run(spec: TrainSpec, config: dict[str, Any], output: Path) -> str:
     if spec.num_workers == 0:
-        _single_rank_group()
+        _single_rank_group(spec.use_gpu)
         return str(run_worker(config))
     connect_ray()  # before the imports: Ray reads its environment while it is imported
     from ray.train import FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
@@ -277,12 +277,12 @@ def _start_run(spec: TrainSpec, output: Path, manifests: dict[str, dict[str, Any
     return Run.start(spec.experiment, name, params=spec.model_dump(mode="json"), tags=tags, inputs=list(manifests.values()))
 
 
-def _single_rank_group() -> None:
+def _single_rank_group(use_gpu: bool) -> None:
     """A process group of this process alone: DeepSpeed wants one. It stays for the next run, as DeepSpeed remembers it."""
     import torch
     import torch.distributed as dist
 
     if not dist.is_initialized():
-        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        backend = "nccl" if use_gpu and torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
     os.environ.setdefault("LOCAL_RANK", "0")

@@ -26,7 +26,7 @@ def pack(model: str, output: Path, reference: str | None = None, take: Sequence[
     """
     folder = bundle.locate(model)
     facts = {k: v for k, v in integrity.read_manifest(folder)["body"].items() if k in ("training", "history", "gates")}
-    pipe = BFSPipeline.from_pretrained(folder)
+    pipe = BFSPipeline.from_pretrained(folder, memory="none")
     if reference is not None:
         pipe.load_reference_encoder(reference)
     pipe.register_modules(**_taken(pipe, take))
@@ -45,7 +45,7 @@ def _taken(pipe: BFSPipeline, take: Sequence[str]) -> dict[str, torch.nn.Module]
         name, equals, folder = given.partition("=")
         if name not in TRAINED_PARTS or not equals or name in parts:
             raise BadInput("take", given, "is not PART=FOLDER, or names a part twice", f"use one of {', '.join(TRAINED_PARTS)}")
-        other = BFSPipeline.from_pretrained(folder)
+        other = BFSPipeline.from_pretrained(folder, memory="none")
         part, own = getattr(other, name), getattr(pipe, name)
         if part is None or own is None:
             raise BadInput("take", given, f"finds no {name} in {'it' if part is None else 'the model'}", "take a part that both have")

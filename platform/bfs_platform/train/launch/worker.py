@@ -26,6 +26,11 @@ def run_ranked(config: dict[str, Any]) -> dict[str, str | None]:
         return {"stopped": str(error)}
 
 
+def leave_gpus() -> None:
+    """Work on CPUs: Ray shows those who asked for no GPU all of the node's, which it may have lent to others. Before CUDA is used."""
+    os.environ |= {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
+
+
 def run_worker(config: dict[str, Any]) -> str | None:
     """Train on this rank; rank 0 returns the path of the manifest it wrote.
 
@@ -43,6 +48,8 @@ def run_worker(config: dict[str, Any]) -> str | None:
     from bfs_platform.train.state import checkpoints, ema, engine, identity, state
 
     spec = TrainSpec.model_validate(config["spec"])
+    if not spec.use_gpu:
+        leave_gpus()
     output = Path(config["output"])
     rank, world_size = dist.get_rank(), dist.get_world_size()
     os.umask(0o077)

@@ -64,7 +64,7 @@ class RgbVaeTask:
 
     @cached_property
     def pipe(self) -> BFSPipeline:
-        return BFSPipeline.from_pretrained(self.base)
+        return BFSPipeline.from_pretrained(self.base, memory="none")
 
     @cached_property
     def module(self) -> RgbVaeModule:

@@ -70,7 +70,7 @@ class BackboneTask:
 
     @cached_property
     def pipe(self) -> BFSPipeline:
-        pipe = BFSPipeline.from_pretrained(self.base)
+        pipe = BFSPipeline.from_pretrained(self.base, memory="none")
         pipe.set_progress_bar_config(disable=True)
         pipe.dual_branch.eject()
         return pipe

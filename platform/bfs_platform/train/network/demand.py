@@ -1,6 +1,7 @@
 """The networks that `bfs train plan` counts, made of configurations alone: of FLUX.1-Fill as published, or of a bundle's."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -130,7 +131,7 @@ def _backbone(spec: TrainSpec, base: Base) -> Counted:
 def _reference(spec: TrainSpec, base: Base) -> Counted:
     """Small enough to be run."""
     s: Any = spec.network
-    per_side = round(base.text_tokens**0.5)
+    per_side = math.isqrt(base.text_tokens)
     text_dim = base.transformer["joint_attention_dim"]
     parts = random_redux_parts(text_dim, per_side * s.patch_size, s.patch_size, s.hidden_size, s.num_layers)
     module = ReferenceModule(parts["image_encoder"], parts["image_embedder"], 1.0).requires_grad_(True)

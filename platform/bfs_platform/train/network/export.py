@@ -16,7 +16,7 @@ def load_parts(base: str) -> BFSPipeline:
     """What VAEs and Φ are trained on. FLUX.1-Fill, whose parts are not written again, comes without those that are not looked at."""
     foreign = bundle.is_foreign(bundle.locate(bundle.root_of(base)))
     unused: dict[str, Any] = dict.fromkeys(_UNUSED) if foreign and "sharing" in bundle.untrained(base) else {}
-    return BFSPipeline.from_pretrained(base, **unused)
+    return BFSPipeline.from_pretrained(base, memory="none", **unused)
 
 
 def save_parts(pipe: BFSPipeline, base: str, parts: dict[str, Any], output: Path, facts: dict[str, Any]) -> Path:

@@ -59,7 +59,7 @@ class ReferenceTask:
     @cached_property
     def pipe(self) -> BFSPipeline:
         """The base with a fresh encoder that makes as many tokens as the text has, or as fill a square."""
-        pipe = BFSPipeline.from_pretrained(self.base)
+        pipe = BFSPipeline.from_pretrained(self.base, memory="none")
         pipe.set_progress_bar_config(disable=True)
         num_tokens, text_dim = pipe.encode_prompt([""])[0].shape[1:]
         s, side = self.settings, math.isqrt(num_tokens)

@@ -25,6 +25,7 @@ from bfs_platform.train.sample.probes import grid
 from bfs_platform.train.spec import TrainSpec
 
 if TYPE_CHECKING:
+    from diffusers import FlowMatchEulerDiscreteScheduler
     from PIL import Image
 
     from bfs_platform.data.shard.reading import Dataset
@@ -61,25 +62,30 @@ class ShadowTask:
         self.dataset = datasets["natural"]
         self.groups = {"natural": batches.by_size(self.dataset)}
 
-    @cached_property
-    def pipe(self) -> BFSPipeline:
-        return BFSPipeline.from_pretrained(self.base, dtype="bf16" if self.spec.zero.bf16 else None)
-
-    @cached_property
-    def prompt(self) -> tuple[Tensor, Tensor]:
-        tokens, pooled = self.pipe.encode_prompt([shadow_network.PROMPT])
-        return tokens.float(), pooled.float()
-
-    @cached_property
+    @property
     def module(self) -> ShadowModule:
+        """What is trained."""
+        return self._made[0]
+
+    @property
+    def prompt(self) -> tuple[Tensor, Tensor]:
+        """Embeddings of the one prompt."""
+        return self._made[1]
+
+    @cached_property
+    def _made(self) -> "tuple[ShadowModule, tuple[Tensor, Tensor], FlowMatchEulerDiscreteScheduler]":
+        """Module, prompt and scheduler. The rest of the base is let go: on GPUs its 34 GB would lie in host memory for nobody."""
+        pipe = BFSPipeline.from_pretrained(self.base, dtype="bf16" if self.spec.zero.bf16 else None, memory="none")
+        tokens, pooled = pipe.encode_prompt([shadow_network.PROMPT])
+        prompt = tokens.float(), pooled.float()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.spec.seed)
-            transformer = shadow_network.control_transformer(self.pipe.transformer, self.settings.rank)
+            transformer = shadow_network.control_transformer(pipe.transformer, self.settings.rank)
         if self.spec.memory != "none":  # the LoRA lies beside the maps that are rounded
             quantise([*transformer.transformer_blocks, *transformer.single_transformer_blocks], self.spec.memory)
         if self.spec.gradient_checkpointing:
             transformer.enable_gradient_checkpointing()
-        return ShadowModule(transformer, self.pipe.vae, self.prompt, self.settings.guidance)
+        return ShadowModule(transformer, pipe.vae, prompt, self.settings.guidance), prompt, pipe.scheduler
 
     def data(self, step: int) -> str:
         return "natural"
@@ -122,7 +128,7 @@ class ShadowTask:
         own = {name.removeprefix(_PREFIX): value for name, value in weights.items()}
         unexpected = transformer.load_state_dict(own, strict=False).unexpected_keys
         assert not unexpected, f"weights of another network: {unexpected[:3]}"
-        return LearnedShadow(transformer, self.pipe.vae, self.pipe.scheduler, self.prompt, self._settings)
+        return LearnedShadow(transformer, self.module.vae, self._made[2], self.prompt, self._settings)
 
     def _pictures(self, rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Picture, layer of the object alone, and background of each record, float in [0, 1]."""

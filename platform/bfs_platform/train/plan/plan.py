@@ -20,6 +20,7 @@ class Plan:
     """Predictions for one run; seconds, bytes, days and dollars."""
 
     world_size: int
+    batch_size: int
     micro_batch_size: int
     accumulation: int
     memory: Memory
@@ -38,7 +39,8 @@ class Plan:
 
     @property
     def samples_per_s(self) -> float:
-        return self.accumulation * self.micro_batch_size * self.world_size / self.step_s
+        """Of the run: what fills up an uneven split of a batch is computed and not counted."""
+        return self.batch_size / self.step_s
 
 
 def make_plan(spec: TrainSpec, of: Geometry | Counted, machine: Machine, nodes: int, workers_per_node: int) -> Plan:
@@ -70,6 +72,7 @@ def predict(spec: TrainSpec, of: Geometry | Counted, machine: Machine, nodes: in
     days = step_s * spec.num_steps / 86400
     return Plan(
         world_size=world_size,
+        batch_size=spec.batch_size,
         micro_batch_size=micro,
         accumulation=accumulation,
         memory=memory_per_worker(of, spec, world_size, micro),
@@ -117,7 +120,10 @@ def _remedy(spec: TrainSpec, of: Geometry | Counted, machine: Machine, nodes: in
         text = f"micro_batch_size={least} gradient_checkpointing=true memory=nf4 zero.stage=2 zero.offload_optimizer=true"
         changes += [(text, {"micro_batch_size": least, **recompute, **four_bits})]
     for text, change in changes:
-        total = predict(spec.model_copy(update=change), of, machine, nodes, workers_per_node).memory.total
+        changed = spec.changed(**change)
+        if changed is None:
+            continue
+        total = predict(changed, of, machine, nodes, workers_per_node).memory.total
         if total <= machine.memory_bytes * _USABLE:
             return f"use {' '.join('--set ' + part for part in text.split())} ({total / _GIB:.1f} GiB)"
     if isinstance(of, Counted):

@@ -1,12 +1,13 @@
 """The best weights of a run by a held-out loss, kept beside its checkpoints; and when to end because it has stopped falling."""
 
 import json
+import logging
 import math
 import os
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from bfs_platform.train.report.reporting import VALIDATION
 from bfs_platform.train.spec import BestSpec
 
 WEIGHTS = "best.safetensors"
+log = logging.getLogger(__name__)
 
 
 class Best:
@@ -35,8 +37,16 @@ class Best:
         value = self._of(losses)
         if value < self._least:
             partial = self.output / f".{WEIGHTS}"
-            save_file({name: tensor.contiguous() for name, tensor in weights.items()}, partial, {"step": str(step)})
-            os.replace(partial, self.output / WEIGHTS)
+            try:
+                save_file({name: tensor.contiguous() for name, tensor in weights.items()}, partial, {"step": str(step)})
+                os.replace(partial, self.output / WEIGHTS)
+            except (
+                OSError,
+                SafetensorError,
+            ) as error:  # no training ends for it: the best so far is kept, and what comes is held against it
+                log.warning("The best weights so far, after %d steps, could not be written: %s", step, error)
+                partial.unlink(missing_ok=True)
+                return
         self._measured.append((step, value))
 
     def knows(self, step: int) -> bool:

@@ -1,6 +1,7 @@
 """Faults of a training run: a full disk, a loss that is not finite, exhausted memory, torn notes of Ray. What is said, and what is kept."""
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,35 @@ import resource, signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 """
+
+
+def test_without_gpus_none_is_touched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Ray shows workers that asked for none all of the node's: they are hidden before anything of the run is built."""
+    seen: list[str | None] = []
+
+    def build_task(*_: Any) -> Any:
+        seen.append(os.environ.get("CUDA_VISIBLE_DEVICES"))
+        raise BadInput("task", "none", "is to be built", "stop here")
+
+    monkeypatch.setattr(worker, "build_task", build_task)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 1)
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda *_, **__: None)
+    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+    for use_gpu in (True, False):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+        spec = resolve("tabletop_stage1", [f"use_gpu={use_gpu}"], TrainSpec)
+        with pytest.raises(BadInput, match="stop here"):
+            worker.run_worker({"spec": spec.model_dump(mode="json"), "output": str(tmp_path), "base": "tiny", "datasets": {}})
+    assert seen == ["0,1", ""]
+
+
+def test_remedies_for_memory_go_together_with_the_rest() -> None:
+    """Nothing is proposed that the same recipe would then refuse."""
+    spec = resolve("crisp_backbone", ["micro_batch_size=1", "num_workers=2"], TrainSpec)
+    assert str(faults.out_of_memory(spec, 2)).endswith("GiB; use a larger machine.")
+    stage1 = resolve("flux_stage1", [], TrainSpec)
+    assert "zero.stage=3" in str(faults.out_of_memory(stage1, 8)) or stage1.zero.stage == 3
 
 
 @pytest.mark.distributed
