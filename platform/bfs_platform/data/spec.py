@@ -258,7 +258,21 @@ class DataSpec(Spec):
     def content(self) -> dict[str, Any]:
         """What decides the bytes of a shard as it is collected. A tolerance for rejects, where to stop, what is left out later do not."""
         ignored = {"execution", "max_reject_rate", "max_records", "curation"}
-        return {key: value for key, value in self.model_dump(mode="json").items() if key not in ignored and not self._is_later(key)}
+        kept = {key: value for key, value in self.model_dump(mode="json").items() if key not in ignored and not self._is_later(key)}
+        return _without_places(kept)
+
+    def decisions(self) -> dict[str, Any]:
+        """What decides a whole set, beside its rows, its models and the sets that it is kept apart from, which are known by content."""
+        return _without_places(self.identity()["spec"]) | {"execution": None}
 
     def _is_later(self, key: str) -> bool:
         return key in _LATER and getattr(self, key) == type(self).model_fields[key].default
+
+
+def _without_places(values: dict[str, Any]) -> dict[str, Any]:
+    """Without the folders of models and of other sets: the same ones elsewhere are the same, and their contents are compared."""
+    places = {"models": lambda key, value: isinstance(value, str), "curation": lambda key, _: key == "apart_from"}
+    return {
+        part: {key: value for key, value in own.items() if not places[part](key, value)} if part in places else own
+        for part, own in values.items()
+    }

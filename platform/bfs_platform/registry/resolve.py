@@ -1,5 +1,6 @@
 """From the name of a model to a folder whose every file was checked."""
 
+import errno
 import hashlib
 import logging
 import os
@@ -149,7 +150,11 @@ def _publish(staging: Path, final: Path, content_hash: str) -> None:
         damaged = final.with_name(f".{final.name}.{os.getpid()}.damaged")
         os.rename(final, damaged)
         shutil.rmtree(damaged, ignore_errors=True)
-    os.rename(staging, final)
+    try:
+        os.rename(staging, final)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not _is_whole(final, content_hash):  # another was faster
+            raise
 
 
 def _is_whole(folder: Path, content_hash: str) -> bool:

@@ -66,7 +66,7 @@ def make_plan(
     manifest = manifest_of(source.root)
     content_hash = manifest["content_hash"] if manifest else listing.hexdigest()
     about = {"name": source.name, "licence": source.licence.name, "content_hash": content_hash}
-    decided = [spec.identity()["spec"] | {"execution": None}, keys.hexdigest(), *([apart_from] if apart_from else [])]
+    decided = [spec.decisions(), keys.hexdigest(), *([apart_from] if apart_from else [])]
     return Plan(ledger, listing.length, digest_of(decided), about, base, models or {}, apart_from or [])
 
 

@@ -13,6 +13,7 @@ from bfs_platform.evaluate.metric.catalogue import EDITING, known
 from bfs_platform.evaluate.report.results import read_results
 
 _PROTOCOL = ("task", "seed", "short_side", "effect_threshold")
+_KID = ("kid", "kid_subsets", "kid_subset_size")
 EXACT = ("region_mae", "region_psnr", "region_ssim", "alpha_iou", "effect_recall", "effect_precision", "background_changed")
 
 
@@ -28,8 +29,9 @@ def tables(folders: Sequence[Path], study: Mapping[str, Any] | None = None) -> d
         if results["list"]["hash"] != found[0]["list"]["hash"]:
             rule = f"evaluates other records than {folders[0]}"
             raise BadInput("evaluation", folder, rule, "evaluate all models with the same --input, or with --list of the first")
-        for key in _PROTOCOL:
-            ours, firsts = (one["recipe"]["spec"].get(key) for one in (results, found[0]))
+        own, first = (_ways(one["recipe"]["spec"]) for one in (results, found[0]))
+        for key in own.keys() & first.keys():
+            ours, firsts = own[key], first[key]
             if ours != firsts:
                 rule = f"was measured with {key}={ours}, {folders[0]} with {firsts}"
                 raise BadInput("evaluation", folder, rule, "evaluate all models in the same way")
@@ -42,6 +44,14 @@ def tables(folders: Sequence[Path], study: Mapping[str, Any] | None = None) -> d
         "editing": _of(systems, EDITING),
         "study": _studied(study),
     }
+
+
+def _ways(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """How an evaluation has measured, as far as it has: a learned metric that one lacks leaves a gap and contradicts nothing."""
+    learned = {key: value for key, value in (spec.get("learned") or {}).items() if value is not None}
+    weights = {f"learned.{key}": Path(learned[key]).name for key in ("clip", "dino") if key in learned}
+    kid = {f"learned.{key}": learned[key] for key in _KID if key in learned} if "kid" in learned else {}
+    return {key: spec.get(key) for key in _PROTOCOL} | weights | kid
 
 
 def markdown(found: Mapping[str, Any]) -> str:

@@ -180,7 +180,7 @@ def test_missing_and_unsafe_weights_are_errors_before_any_record(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["models"]
 
 
-def test_recipes_without_models_are_known_as_before(pixel_spec: DataSpec, folders: dict[str, str]) -> None:
+def test_recipes_without_models_are_known_as_before(pixel_spec: DataSpec, folders: dict[str, str], tmp_path: Path) -> None:
     """Parts that came later do not show in a recipe that leaves them alone; weights change what a set is known by."""
     assert not {"models", "caption", "mask", "filter", "execution"} & set(pixel_spec.identity()["spec"])
     assert named(pixel_spec) == [] and identities(pixel_spec) == {}
@@ -188,6 +188,11 @@ def test_recipes_without_models_are_known_as_before(pixel_spec: DataSpec, folder
     assert named(spec) == ["sam2", "clip"] and "models" in spec.identity()["spec"]
     assert find("clip", spec) == Path(folders["clip"])
     assert identities(spec)["clip"]["content_hash"] != identities(spec)["sam2"]["content_hash"]
+    elsewhere = {**folders, "clip": str(shutil.copytree(folders["clip"], tmp_path / Path(folders["clip"]).name))}
+    moved = with_models(pixel_spec, elsewhere, "sam2", "clip")
+    assert identities(moved) == identities(spec) and moved.content() == spec.content() and moved.decisions() == spec.decisions()
+    fewer = moved.model_copy(update={"models": moved.models.model_copy(update={"batch_size": 3})})
+    assert fewer.content() != spec.content(), "what models are told counts"
 
 
 def test_units_travel_between_stages(records: list[Record]) -> None:

@@ -66,6 +66,14 @@ def test_ways_of_measuring_are_told_apart(tmp_path: Path) -> None:
     assert {name: row[0] for name, row in rows.items()} == {"tiny@yyyyyyyy, 8 steps": 0.1, "truth": 0.001, "tiny@yyyyyyyy, 28 steps": 0.2}
     with pytest.raises(BadInput, match="was measured with task=extraction, .*few with insertion"):
         tables([few, out])
+    kids: dict[str, dict[str, Any]] = {"clip": {"kid": "clip", "clip": "/a/large"}, "dino": {"kid": "dino"}, "none": {"clip": "/b/large"}}
+    by_clip, by_dino, by_none = (
+        written(tmp_path / name, f"models:/bfs/{name}", {"region_mae": 0.1}, spec={"task": "insertion", "learned": learned})
+        for name, learned in kids.items()
+    )
+    assert len(tables([by_clip, by_none])["exact"]["rows"]) == 3, "the same weights elsewhere, and a metric that was left out"
+    with pytest.raises(BadInput, match=r"was measured with learned\.kid=dino, .*clip with clip"):
+        tables([by_clip, by_dino])
     again = written(tmp_path / "again", "tiny", {"region_mae": 0.5}, spec={"task": "insertion", "steps": 8})
     with pytest.raises(BadInput, match="is there twice with other figures"):
         tables([few, again])
