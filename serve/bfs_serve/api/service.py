@@ -18,6 +18,7 @@ from bfs_serve.job.engine import ModelInfo
 from bfs_serve.job.orders import Drawn, LayerOrder, Order
 from bfs_serve.model.canary import chosen
 from bfs_serve.model.models import info_of
+from bfs_serve.model.sampler import WORKERS
 from bfs_serve.model.scaling import WANTED
 from bfs_serve.problems import Problem, ProblemError
 from bfs_serve.store.blobs import Blobs
@@ -28,7 +29,6 @@ from bfs_serve.telemetry import amounts, traces
 from bfs_serve.telemetry.amounts import Tally
 from bfs_serve.telemetry.logs import log
 
-WORKERS = "worker:"
 _LISTED_S = 1.0
 _READY_S = 0.25
 _REMEDIES = {"reference": ": a bundle that carries a reference encoder"}
