@@ -1,7 +1,8 @@
 """What every job shares: exit codes, one-line errors, and one way to reach Ray.
 
 Exit codes: 0 done, 1 failure (one line; of a fault of ours its traceback and where the log is), 2 input that the user can
-correct (one line), 130 interrupted. All of that is on stderr; what libraries print goes into the log, `--verbose` shows it.
+correct (one line), 130 interrupted, 143 ended by SIGTERM. All of that is on stderr; what libraries print goes into the log,
+`--verbose` shows it.
 """
 
 import argparse
@@ -61,9 +62,9 @@ def exit_code(main: Callable[[], object], leave: Callable[[], None] = lambda: No
     spare_loopback()
     try:
         manifest = main()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         say("Interrupted.")
-        return 130
+        return 143 if isinstance(stop, connection.Terminated) else 130
     except SystemExit as left:
         if left.code != 2:
             log_file.announce()

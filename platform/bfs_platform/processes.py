@@ -91,7 +91,7 @@ def run_script(name: str, arguments: Sequence[str], environment: Mapping[str, st
     show(command, {name: environment[name] for name in told})
     with Child(command, environment, shown=True) as child:
         code = child.wait()
-    if code == 130:
+    if code in (130, 143):
         raise KeyboardInterrupt
     if code != 0:
         raise Failure(f"jobs/{name}.py ended with exit code {code}; its messages stand above")

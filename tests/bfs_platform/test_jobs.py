@@ -188,6 +188,36 @@ run_job(lambda: str(ports()))
 
 
 @pytest.mark.ray
+def test_sigterm_ends_a_job_as_ctrl_c_does(bare_env: dict[str, str], tmp_path: Path) -> None:
+    """Ray would abort it, and leave the directory of its cluster behind; a handler that was there before stays."""
+    code = """
+import time
+from bfs_platform.console.screen import say
+from bfs_platform.jobs import connect_ray, run_job
+def main():
+    connect_ray()
+    say("ready")
+    time.sleep(600)
+run_job(main)
+"""
+    # A name that leaves room for Ray's sockets.
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+        env = bare_env | {"TMPDIR": place}
+        with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, env=env, cwd=tmp_path) as job:
+            assert job.stderr is not None
+            said = ""
+            while "ready" not in said:
+                line = job.stderr.readline()
+                assert line, said
+                said += line
+            assert [found.name.startswith("bfs-") for found in Path(place).iterdir()].count(True) == 1
+            job.terminate()
+            assert job.wait(60) == 143
+            assert job.stderr.read().splitlines()[0] == "Interrupted."
+        assert list(Path(place).glob("bfs-*")) == []
+
+
+@pytest.mark.ray
 def test_nothing_that_workers_say_follows_the_manifest(ray_cluster: Any, bare_env: dict[str, str], tmp_path: Path) -> None:
     """An actor that prints on and on, and a process that takes its time to end: stdout is still the manifest alone."""
     code = """

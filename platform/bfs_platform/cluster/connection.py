@@ -7,8 +7,10 @@ import atexit
 import logging
 import os
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +35,10 @@ _TOLD = (
 _directory: Path | None = None
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived: everything ends as after Ctrl-C."""
+
+
 def is_connected() -> bool:
     """Whether this process is connected to a cluster; does not import Ray."""
     ray = sys.modules.get("ray")
@@ -51,7 +57,7 @@ def start_private(num_cpus: int, **options: Any) -> str:
     for last_try in (False, True):
         try:
             # "local" never attaches to whatever cluster happens to run on this machine.
-            with _agent_on_any_port():
+            with _agent_on_any_port(), _sigterm_kept():
                 context: Any = ray.init("local", num_cpus=num_cpus, include_dashboard=False, **_places(), **options)
             break
         except Exception as error:
@@ -80,12 +86,28 @@ def _agent_on_any_port() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """Ray takes SIGTERM and aborts the process at it, with a trace in C++ and directories left behind; give it back."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _terminated if before in (signal.SIG_DFL, None) else before)
+
+
+def _terminated(number: int, frame: object) -> None:
+    raise Terminated
+
+
 def join(address: str) -> None:
     """Connect to the cluster at `address`, the one of `RAY_ADDRESS`. Raises `BadInput` when that fails."""
     import ray
 
     try:
-        ray.init(logging_level=logging.WARNING, runtime_env=_own_environment())
+        with _sigterm_kept():
+            ray.init(logging_level=logging.WARNING, runtime_env=_own_environment())
     except ConnectionError as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadInput("RAY_ADDRESS", address, f"cannot be reached ({reason})", "unset it to start a private cluster") from None
