@@ -44,12 +44,17 @@ class RgbVaeModule(nn.Module):
         `spread` [B, 1, 1, 1]: standard deviation of what is added to the latents beyond the posterior, as they leave the encoder.
         """
         posterior = self.vae.encode(channels_last(images)).latent_dist
-        output = self.vae.decode(posterior.mean + torch.hypot(posterior.std, spread) * noise, return_dict=False)[0]
+        latents = posterior.mean + torch.hypot(posterior.std, spread) * noise
+        output = self.vae.decode(latents, return_dict=False)[0]
         terms = {"pixel": (weight * (output - images).abs()).mean() / weight.mean(), "edge": edges(output, images)}
         terms["colour"] = F.l1_loss(_opponents(output), _opponents(images))
         terms["kl"] = rgba_vae.kl_to_standard_normal(posterior.mean, posterior.logvar)
         total = terms["pixel"] + self.settings.edge_weight * terms["edge"] + self.settings.colour_weight * terms["colour"]
         total = total + self.settings.kl_weight * terms["kl"]
+        if self.settings.scale_weight:
+            small, wanted = self.vae.decode(F.avg_pool2d(latents, 2), return_dict=False)[0], F.avg_pool2d(images, 2)
+            terms["scale"] = F.l1_loss(small, wanted) + self.settings.edge_weight * edges(small, wanted)
+            total = total + self.settings.scale_weight * terms["scale"]
         return total, terms
 
 
@@ -71,7 +76,8 @@ class RgbVaeTask:
         vae = self.pipe.vae.requires_grad_(True)
         if self.settings.decoder_only:
             vae.encoder.requires_grad_(False)
-        else:  # a posterior as wide as the prior drowns colours, the weakest signal, for the first thousands of steps
+        elif self.settings.init == "fresh":
+            # One as wide as the prior drowns colours, the weakest signal, for the first thousands of steps.
             with torch.no_grad():
                 vae.encoder.conv_out.bias[vae.config.latent_channels :] = _START_LOGVAR
         return RgbVaeModule(vae, self.settings)
