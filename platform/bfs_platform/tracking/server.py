@@ -25,11 +25,12 @@ NOT_INHERITED = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_RUN_ID")
 
 
 @contextmanager
-def mlflow_server(root: Path | str, port: int | None = None, *, ready_within_s: float = 90.0) -> Iterator[str]:
+def mlflow_server(root: Path | str, port: int | None = None, *, database: str | None = None, ready_within_s: float = 90.0) -> Iterator[str]:
     """Start `mlflow server` on the loopback interface and yield its URI; nothing of it runs on after the block.
 
-    Args: `root` keeps the database, the artifacts and the log; `port` is a free one by default. Only requests whose Host is
-    `127.0.0.1:port` or `localhost:port` are answered. The server also ends when this process is killed.
+    Args: `root` keeps the artifacts, the log, and the database unless it is another one (SQLAlchemy's URL); `port` is a free one by
+        default. Only requests whose Host is `127.0.0.1:port` or `localhost:port` are answered. The server also ends when this
+        process is killed.
     Raises: `BadInput` when `port` is taken; `RuntimeError`, with the end of the log, when the server does not come up.
     """
     root = Path(root).absolute()
@@ -37,7 +38,7 @@ def mlflow_server(root: Path | str, port: int | None = None, *, ready_within_s: 
     port = _available_port(port)
     log_path = root / "mlflow-server.log"
     environment = {key: value for key, value in os.environ.items() if key not in NOT_INHERITED} | SERVER_ENVIRONMENT
-    store = (f"sqlite:///{root / 'mlflow.db'}", (root / "artifacts").as_uri())
+    store = (database or f"sqlite:///{root / 'mlflow.db'}", (root / "artifacts").as_uri())
     command = [sys.executable, "-I", leash.__file__, *server_command(port, *store)]
     with log_path.open("ab") as log:
         process = subprocess.Popen(
