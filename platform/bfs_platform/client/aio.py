@@ -192,6 +192,10 @@ class AsyncBFSClient:
         """What is served."""
         return parsed(ModelPage, await self._transport.ask("GET", "/v1/models", headers=_JSON), self.url).models
 
+    async def metrics(self) -> str:
+        """What the service counts, as Prometheus reads it. A key needs the scope `metrics`."""
+        return (await self._transport.ask("GET", "/metrics")).text
+
     # One request
 
     async def _started(self, kind: str, key: str, content: Mapping[str, Any]) -> JobView:

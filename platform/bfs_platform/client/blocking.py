@@ -101,6 +101,10 @@ class BFSClient:
         """What is served."""
         return self._call(self._client.models)
 
+    def metrics(self) -> str:
+        """What the service counts, as Prometheus reads it."""
+        return self._call(self._client.metrics)
+
     def _call(self, call: Callable[[], Awaitable[Any]]) -> Any:
         ended = threading.Event()
 

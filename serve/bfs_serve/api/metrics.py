@@ -23,6 +23,7 @@ _COUNTERS = {
     amounts.STEPS: ("bfs_steps", "Denoising steps done, by the version of the model.", ["version"]),
     amounts.VERSION_JOBS: ("bfs_version_jobs", "Jobs that ended, by the version of the model.", ["version", "outcome"]),
     amounts.VERSION_SECONDS: ("bfs_version_seconds", "Time to draw, of jobs that succeeded, by the version of the model.", ["version"]),
+    amounts.VERSION_SQUARES: ("bfs_version_squared_seconds", "Squares of these times, which tell how far they spread.", ["version"]),
     amounts.LOOKUPS: ("bfs_cache_lookups", "Looks into a cache.", ["cache", "outcome"]),
 }
 _HISTOGRAMS = {
