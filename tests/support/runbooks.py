@@ -11,9 +11,10 @@ _FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n]*)\n(?P<text>.*?)^(?P=inde
 
 @dataclass(frozen=True)
 class Commands:
-    """One block of a page: `place` is page and line, `cluster` whether it needs one."""
+    """One block of a page: `place` is page and line, `part` the heading that it stands under, `cluster` whether it needs one."""
 
     place: str
+    part: str
     cluster: bool
     text: str
 
@@ -31,4 +32,5 @@ def commands(page: Path) -> Iterator[Commands]:
         if info not in ("sh", "sh cluster"):
             raise ValueError(f"{page.name}: a block of `{info}`")
         line = text.count("\n", 0, match.start()) + 1
-        yield Commands(f"{page.name}:{line}", info != "sh", textwrap.dedent(match["text"]))
+        (*_, part) = re.findall(r"^## (.+)$", text[: match.start()], re.MULTILINE)
+        yield Commands(f"{page.name}:{line}", part, info != "sh", textwrap.dedent(match["text"]))

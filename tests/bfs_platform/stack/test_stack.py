@@ -1,6 +1,5 @@
 """A stack from a bare shell: up, a submitted job, a promotion, a request, healed, down, and nothing is left."""
 
-import io
 import ipaddress
 import json
 import os
@@ -15,7 +14,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import grpc
 import httpx2
@@ -25,25 +23,18 @@ import pytest
 import training
 from drawn import write_rorem
 from metrics import asked
-from nodes import free_port
-from PIL import Image
 from run_documents import environment_of_the_documents
 from runbooks import commands, pages
 from safetensors.torch import load_file, save_file
-from shells import BIN, bare_shell
-from storm_service import NICENESS
+from stack_shell import PATIENCE_S, Shell
 
 from bfs_model import integrity
 from bfs_model.weight import bundle
 from bfs_platform.stack.marked import marked
-from bfs_platform.stack.state import PORTS, Stack
+from bfs_platform.stack.state import Stack
 
 pytestmark = pytest.mark.soak
 
-FIELDS = {"box": "8,4,40,28", "prompt": "a large red rubber sphere", "seed": "7", "steps": "2"}
-_PATIENCE_S = 1500
-PATIENCE = {"RAY_worker_register_timeout_seconds": str(_PATIENCE_S)}
-OFTEN = {"RAY_metrics_report_interval_ms": "500"}  # jobs of seconds are to be seen at work
 _STRANGER = """
 import sys, grpc
 with grpc.insecure_channel(sys.argv[1]) as channel:
@@ -52,64 +43,6 @@ with grpc.insecure_channel(sys.argv[1]) as channel:
     except grpc.RpcError as refused:
         print(refused.code())
 """
-
-
-class Shell:
-    """A user's shell in the repository, with a stack in a folder of its own."""
-
-    def __init__(self, folder: Path, root: Path) -> None:
-        self.folder, self.root, self.env = folder / "stack", root, bare_shell(folder) | NICENESS | PATIENCE | OFTEN
-        self.ports = {name: free_port() for name in PORTS}
-
-    def run(self, *command: str, code: int | None = 0, **variables: str) -> str:
-        """Run a program of the environment to its end; its stdout."""
-        environment = self.env | variables
-        done = subprocess.run(
-            [str(BIN / command[0]), *command[1:]], env=environment, cwd=self.root, capture_output=True, text=True, timeout=_PATIENCE_S
-        )
-        assert code in (None, done.returncode), f"{command}: {done.stdout[-2000:]}\n{done.stderr[-4000:]}"
-        return done.stdout
-
-    def up(self, *options: str) -> dict[str, Any]:
-        """What runs, by part, after `bfs up`."""
-        given = [word for name, port in self.ports.items() for word in ("--port", f"{name}={port}")]
-        return _parts(self.run("bfs", "up", "--state", str(self.folder), "--json", *given, *options))
-
-    def status(self, code: int) -> dict[str, Any]:
-        """What `bfs status` says, by part."""
-        return _parts(self.run("bfs", "status", "--state", str(self.folder), "--json", code=code))
-
-    def told(self) -> dict[str, str]:
-        """The variables that `. ENVIRONMENT` brings, as a shell reads them."""
-        lines = subprocess.run(
-            ["sh", "-ec", f". {self.folder}/environment; env -0"], env=self.env, capture_output=True, text=True, check=True
-        ).stdout.split("\0")
-        return dict(line.split("=", 1) for line in lines if line)
-
-
-def _parts(text: str) -> dict[str, Any]:
-    return {part["name"]: part for part in json.loads(text)["parts"]}
-
-
-@pytest.fixture
-def shell(tmp_path: Path, repo_root: Path) -> Iterator[Shell]:
-    """Whatever a test leaves of its stack ends with it."""
-    made = Shell(tmp_path, repo_root)
-    yield made
-    made.run("bfs", "down", "--state", str(made.folder), code=None)
-
-
-def _png() -> bytes:
-    picture = io.BytesIO()
-    Image.linear_gradient("L").resize((48, 32)).convert("RGB").save(picture, "PNG")
-    return picture.getvalue()
-
-
-def _ask(shell: Shell) -> httpx2.Response:
-    with httpx2.Client(base_url=f"http://127.0.0.1:{shell.ports['service']}", timeout=120, trust_env=False) as client:
-        answer = client.post("/v1/layers", files={"background": _png()}, data=FIELDS, headers={"Prefer": "wait=100"})
-    assert answer.status_code == 200, answer.text
-    return answer
 
 
 def test_the_road_of_a_model_on_a_stack(shell: Shell, tmp_path: Path) -> None:
@@ -134,7 +67,7 @@ def test_the_road_of_a_model_on_a_stack(shell: Shell, tmp_path: Path) -> None:
     promoted = json.loads(shell.run("bfs", "promote", str(run / "model"), "--json", **told))
     assert promoted["promoted"] and promoted["version"] == "1"
     assert "with models:/bfs@champion" in shell.up()["service"]["version"]
-    assert _ask(shell).json()["model"]["name"] == "models:/bfs@champion"
+    assert shell.ask().json()["model"]["name"] == "models:/bfs@champion"
 
     _strangers_are_kept_out(shell)
     _prometheus_would_find_what_is_asked_for(shell)
@@ -148,7 +81,7 @@ def test_the_road_of_a_model_on_a_stack(shell: Shell, tmp_path: Path) -> None:
     assert all(dead[name]["state"].startswith("died; see ") for name in ("ray", "mlflow")) and dead["service"]["state"] != "up"
     healed = shell.up()
     assert {row["state"] for row in healed.values()} == {"up"} and healed["ray"]["pid"] != before["ray"]["pid"]
-    assert _ask(shell).json()["model"]["name"] == "models:/bfs@champion"
+    assert shell.ask().json()["model"]["name"] == "models:/bfs@champion"
     _workers_come_and_go(shell)
     _runbooks_run(shell)
     _ends_without_a_trace(shell)
@@ -166,7 +99,7 @@ def _workers_come_and_go(shell: Shell) -> None:
     assert _num_nodes(shell) == 3
     alone = shell.up("--workers", "0")
     assert alone["ray"]["pid"] == rows["ray"]["pid"] and not any(name.startswith("ray-worker-") for name in alone)
-    assert _ask(shell).json()["model"]["name"] == "models:/bfs@champion"
+    assert shell.ask().json()["model"]["name"] == "models:/bfs@champion"
 
 
 def _num_nodes(shell: Shell) -> int:
@@ -201,7 +134,7 @@ def _strangers_elsewhere_reach_no_more(listening: list[int], open_ones: list[int
         assert set(stranger.reached(sys.executable, listening)) == set(open_ones)
         for port in open_ones:
             command = [*stranger.prefix, sys.executable, "-c", _STRANGER, f"{stranger.host}:{port}"]
-            assert "UNAUTHENTICATED" in subprocess.run(command, capture_output=True, text=True, check=True, timeout=_PATIENCE_S).stdout
+            assert "UNAUTHENTICATED" in subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE_S).stdout
 
 
 def _shown(shell: Shell) -> set[str]:
@@ -259,8 +192,7 @@ def _runbooks_run(shell: Shell) -> None:
     for page in pages(shell.root):
         for block in commands(page):
             if not block.cluster:
-                script = ["bash", "-euo", "pipefail", "-c", block.text]
-                done = subprocess.run(script, env=environment, cwd=shell.root, capture_output=True, text=True, timeout=_PATIENCE_S)
+                done = shell.paste(block.text, environment)
                 assert done.returncode == 0, f"{block.place}: {done.stdout[-2000:]}\n{done.stderr[-3000:]}"
 
 
