@@ -2,10 +2,12 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -60,6 +62,22 @@ def test_ci_runs_the_command_of_the_readme() -> None:
     assert os.access(script, os.X_OK)
     assert subprocess.run(["bash", "-n", str(script)], capture_output=True, timeout=60).returncode == 0
     assert re.search(r"^ *(\$ )?make test( |$)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_the_long_form_runs_what_takes_long(tmp_path, bare_env) -> None:
+    """`.ci/long` sets up and soaks with the arguments that it is given; what it may not install is said, once for each program."""
+    for name, line in {"make": f'echo "$@" >> {tmp_path}/calls', "id": "echo 1000"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    script = ROOT / ".ci/long"
+    programs = re.findall(r"^bring (\S+)", script.read_text(encoding="utf-8"), re.MULTILINE)
+    places = os.pathsep.join(["/usr/bin", "/bin", "/usr/sbin", *map(str, Path("/usr/lib/postgresql").glob("*/bin"))])
+    env = bare_env | {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run([script, "-k", "image"], env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "calls").read_text().splitlines() == ["setup", "tools", "soak ARGS=-k image"]
+    assert done.stderr.count("could not be installed; ") == sum(shutil.which(name, path=places) is None for name in programs)
+    assert {"buildah", "debootstrap", "redis-server"} <= set(programs)
 
 
 def test_an_old_python_is_told_so(bare_env) -> None:
