@@ -1,4 +1,4 @@
-"""A cluster that outlives its head: each node is a machine of its own, and what the head knows is in Redis."""
+"""A cluster that outlives its head: each node is a machine of its own, and what the head knows is in Redis, or in RocksDB's files."""
 
 import contextlib
 import secrets
@@ -41,17 +41,23 @@ class Remembering:
 
 
 @contextlib.contextmanager
-def remembering(scratch: Path, monkeypatch: pytest.MonkeyPatch, num_nodes: int = 2, num_cpus: int = 2) -> Iterator[Remembering]:
-    """A head without work and so many nodes. Needs root and Redis."""
+def remembering(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch, num_nodes: int = 2, num_cpus: int = 2, kept: str = "redis"
+) -> Iterator[Remembering]:
+    """A head without work and so many nodes. `kept`: where, `redis` or `rocksdb`. Needs root, and Redis for the former."""
     for name, value in (NICENESS | {"RAY_gcs_rpc_server_reconnect_timeout_s": "600"}).items():
         monkeypatch.setenv(name, value)
-    with (
-        namespaces.machines(1 + num_nodes) as machines,
-        redis_server(scratch / "redis", machines[0].host) as redis,
-        Nodes(scratch, machines) as cluster,
-    ):
-        remember(monkeypatch, redis)
-        options = (f"--redis-password={redis.password}",)
+    with contextlib.ExitStack() as stack:
+        options: tuple[str, ...] = ()
+        machines = stack.enter_context(namespaces.machines(1 + num_nodes))
+        if kept == "redis":
+            redis = stack.enter_context(redis_server(scratch / "redis", machines[0].host))
+            remember(monkeypatch, redis)
+            options = (f"--redis-password={redis.password}",)
+        else:
+            monkeypatch.setenv("RAY_gcs_storage", kept)
+            monkeypatch.setenv("RAY_gcs_storage_path", str(scratch / kept))
+        cluster = stack.enter_context(Nodes(scratch, machines))
         head = cluster.head(0, True, *options)
         yield Remembering(cluster, machines[1:], [cluster.add(num_cpus) for _ in range(num_nodes)], head, options)
 

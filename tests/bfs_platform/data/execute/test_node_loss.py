@@ -53,13 +53,14 @@ def test_a_build_survives_the_loss_of_a_node(bare_env: dict[str, str], tmp_path:
 
 
 @needs_machines()
+@pytest.mark.parametrize("kept", ["redis", "rocksdb"])
 def test_a_build_goes_on_while_the_head_is_away(
-    bare_env: dict[str, str], tmp_path: Path, repo_root: Path, monkeypatch: pytest.MonkeyPatch
+    kept: str, bare_env: dict[str, str], tmp_path: Path, repo_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed under a build on two machines, the head comes back over Redis; the build ends, and its set is the same."""
+    """Killed under a build on two machines, the head comes back with what Redis or RocksDB kept; the set is the undisturbed one."""
     source = write_rorem(tmp_path / "input", NUM_WHILE_AWAY, size=64)
     undisturbed = hash_of(source, tmp_path / "whole")
-    with remembering(tmp_path, monkeypatch, num_cpus=4) as cluster:
+    with remembering(tmp_path, monkeypatch, num_cpus=4, kept=kept) as cluster:
         environment = bare_env | {"RAY_ADDRESS": cluster.cluster.gcs}
         builder = Builder(repo_root, source, tmp_path / "out", environment, tmp_path / "log", cluster.machines[0].prefix)
         try:
