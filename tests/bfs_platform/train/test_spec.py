@@ -1,6 +1,7 @@
 """Training specifications refuse what cannot run."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,3 +49,37 @@ def test_a_linear_schedule_may_grow_until_it_falls() -> None:
         body = {"identity": identity.identity_of(short), "step": step, "world_size": 1}
         assert (identity.mismatch(long, 1, {}, Path("checkpoint"), body) == "") == fits
         assert identity.mismatch(short, 1, {}, Path("checkpoint"), body) == ""
+
+
+def _lpips(folder: Path, weights: bytes = b"weights") -> TrainSpec:
+    """A run whose loss is measured with the weights in this folder."""
+    folder.mkdir()
+    (folder / "vgg16.safetensors").write_bytes(weights)
+    return resolve("flux_rgba_vae", ["network.perceptual=lpips", f"network.perceptual_folder={folder}"], TrainSpec)
+
+
+def test_weights_are_known_by_what_they_are(tmp_path: Path) -> None:
+    """A run goes on where the same ones lie in another folder, and is refused with others. Likewise the bundle it was grown from."""
+    here, there, other = (_lpips(tmp_path / name, weights) for name, weights in (("here", b"w"), ("there", b"w"), ("other", b"v")))
+    body = {"identity": identity.identity_of(here), "inputs": {"base": "b"} | identity.weights_of(here), "world_size": 8}
+    assert str(tmp_path) not in str(body)
+
+    def refusal(spec: TrainSpec, body: dict[str, Any]) -> str:
+        return identity.mismatch(spec, 8, {"base": "b"} | identity.weights_of(spec), Path("checkpoint"), body)
+
+    assert refusal(here, body) == refusal(there, body) == ""
+    assert refusal(other, body) == "holds a run on another perceptual_weights"
+
+    grown = [resolve("crisp_rgb_vae", [f"network.grown_from={name}"], TrainSpec) for name in ("tiny", "/elsewhere/tiny")]
+    assert identity.identity_of(grown[0]) == identity.identity_of(grown[1]), "it is a part of the base, whose content is compared"
+
+
+def test_older_checkpoints_know_weights_by_their_folder(tmp_path: Path) -> None:
+    """Theirs go on with the same folder; with another one it is said why they do not."""
+    here, there = (_lpips(tmp_path / name) for name in ("here", "there"))
+    older = {**identity.identity_of(here), "network": here.network.model_dump(mode="json")}
+    for body in ({"identity": older, "inputs": {"base": "b"}, "world_size": 8}, {"identity": older, "world_size": 8}):
+        told = [identity.mismatch(s, 8, {"base": "b"} | identity.weights_of(s), Path("checkpoint"), body) for s in (here, there)]
+        assert told == ["", f"knows its perceptual weights by network.perceptual_folder alone ({tmp_path}/here, not {tmp_path}/there)"]
+    plain = resolve("flux_rgba_vae", [], TrainSpec)
+    assert identity.weights_of(plain) == {}

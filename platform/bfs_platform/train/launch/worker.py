@@ -64,7 +64,7 @@ def run_worker(config: dict[str, Any]) -> str | None:
         facts: dict[str, Any] = {
             "identity": identity.identity_of(spec),
             "world_size": world_size,
-            "inputs": identity.inputs_of(config["facts"]),
+            "inputs": identity.inputs_of(config["facts"]) | identity.weights_of(spec),
         }
         found = checkpoints.newest(output, partial(identity.mismatch, spec, world_size, facts["inputs"])) if rank == 0 else None
         found = _agree(found)  # a path

@@ -5,6 +5,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from bfs_model.integrity import sha256_file
+from bfs_platform.data.record import digest_of
+from bfs_platform.train.network_spec import RgbaVaeSpec
 from bfs_platform.train.spec import TrainSpec
 from bfs_platform.train.state import engine, optimizers
 
@@ -27,6 +30,10 @@ _FREE = (
     "gradient_checkpointing",
 )
 _FREE_ZERO = ("stage", "offload_optimizer")
+# Settings of networks that name a place. What lies there is compared by content: `weights_of`, and the base, which holds what it was grown
+# from.
+_PLACES = ("perceptual_folder", "grown_from")
+_LPIPS = "perceptual_weights"
 _NOT_RECORDED = object()
 
 
@@ -38,6 +45,7 @@ def identity_of(spec: TrainSpec) -> dict[str, Any]:
         values["num_steps"] = spec.num_steps
     free = _FREE_ZERO if spec.optimizer.kind != optimizers.EIGHT_BITS else ("offload_optimizer",)  # its codes belong to shards
     values["zero"] = {key: value for key, value in values["zero"].items() if key not in free}
+    values["network"] = {key: value for key, value in values["network"].items() if key not in _PLACES}
     return values
 
 
@@ -45,6 +53,15 @@ def inputs_of(facts: dict[str, Any]) -> dict[str, Any]:
     """Content hashes of the base and the data sets of a run, from what its result will say of its training."""
     training = facts.get("training", {})
     return {"base": training.get("started_from"), "data": sorted(d["content_hash"] for d in training.get("datasets", []))}
+
+
+def weights_of(spec: TrainSpec) -> dict[str, Any]:
+    """Content hash of the weights that a perceptual loss is measured with, if they are LPIPS's: a part of the inputs of a run."""
+    network = spec.network
+    if not isinstance(network, RgbaVaeSpec) or network.perceptual != "lpips":
+        return {}
+    files = Path(network.perceptual_folder).expanduser().glob("*.safetensors")
+    return {_LPIPS: digest_of(sorted(sha256_file(file) for file in files))}
 
 
 def mismatch(spec: TrainSpec, world_size: int, inputs: dict[str, Any], directory: Path, body: dict[str, Any]) -> str:
@@ -56,10 +73,15 @@ def mismatch(spec: TrainSpec, world_size: int, inputs: dict[str, Any], directory
         return f"holds DeepSpeed shards of {body.get('world_size')} workers, which {world_size} cannot read"
     if spec.optimizer.kind == optimizers.EIGHT_BITS and body.get("world_size") != world_size:
         return f"holds moments in eight bits of {body.get('world_size')} workers, which {world_size} cannot read"
+    consumed, recorded = body.get("inputs", {}), body.get("identity", {})
     for name, now in inputs.items():
-        if body.get("inputs", inputs)[name] != now:
+        if name in consumed and consumed[name] != now:
             return f"holds a run on another {name}"
-    recorded = body.get("identity", {})
+    if _LPIPS in inputs.keys() - consumed.keys():  # a checkpoint of an older version
+        now = getattr(spec.network, "perceptual_folder", None)
+        before = recorded.get("network", {}).get("perceptual_folder", now)
+        if before != now:
+            return f"knows its perceptual weights by network.perceptual_folder alone ({before}, not {now})"
     free = {key: value for key, value in spec.model_dump(mode="json").items() if key in _FREE}
     zero = {**{key: getattr(spec.zero, key) for key in _FREE_ZERO}, **recorded.get("zero", {})}
     try:
