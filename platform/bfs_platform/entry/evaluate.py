@@ -10,7 +10,7 @@ from bfs_platform.console.screen import say
 from bfs_platform.data.source.base import manifest_of
 from bfs_platform.evaluate.report.results import mean_metrics, read_results
 from bfs_platform.evaluate.run.run import evaluate
-from bfs_platform.evaluate.samples import list_entries, select
+from bfs_platform.evaluate.samples import Entry, list_entries, select
 from bfs_platform.evaluate.spec import EvaluationSpec
 from bfs_platform.jobs import JobParser, connect_ray
 from bfs_platform.tracking.left_behind import finish
@@ -32,15 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     if options.task == "extraction" and options.recipe == "evaluation":
         options.recipe = "tabletop_extraction"  # with what extraction is compared
     spec = resolve_recipe(options.recipe, overrides, EvaluationSpec)
-    model, facts = _model(options.model)
+    model, facts = model_of(options.model)
     root = options.input.expanduser().resolve()
-    num_records = spec.num_records if options.list is None else None  # a frozen list says itself which records it means
-    limit = options.limit if options.list is None else None  # of a list: its first records, not those of the input
-    entries = list_entries(root, spec.group_by, limit, num_records, spec.records_seed)
-    if num_records is not None and options.limit is None and len(entries) < num_records:
-        say(f"The input has {len(entries)} records, fewer than the {num_records} of recipe {options.recipe}.")
-    if options.list is not None:
-        entries = select(entries, options.list, (manifest_of(root) or {}).get("body"))[: options.limit]
+    entries = records(root, spec, options.list, options.limit)
     output = options.output.expanduser().absolute()
     connect_ray()
     manifest = evaluate(model, facts, root, entries, output, spec)
@@ -52,6 +46,18 @@ def main(arguments: Sequence[str] | None = None) -> Path:
         say(f"Every record failed; the first because: {results['failures'][0]['error']}")
         raise SystemExit(1)
     return manifest
+
+
+def records(root: Path, spec: EvaluationSpec, frozen: Path | None = None, limit: int | None = None) -> list[Entry]:
+    """The records of the folder `root` that are evaluated: those of a frozen list, which says itself which they are, or as many as `spec`
+    asks for; of these the first `limit`. Raises `BadInput`."""
+    if frozen is not None:
+        entries = list_entries(root, spec.group_by, seed=spec.records_seed)
+        return select(entries, frozen, (manifest_of(root) or {}).get("body"))[:limit]
+    entries = list_entries(root, spec.group_by, limit, spec.num_records, spec.records_seed)
+    if spec.num_records is not None and limit is None and len(entries) < spec.num_records:
+        say(f"The input has {len(entries)} records, fewer than the {spec.num_records} of recipe {spec.recipe_name}.")
+    return entries
 
 
 def track(output: Path, root: Path, results: dict[str, Any], spec: EvaluationSpec, run_id: str | None) -> None:
@@ -110,7 +116,7 @@ def _positive(text: str) -> int:
     return value
 
 
-def _model(name: str) -> tuple[str, dict[str, Any]]:
+def model_of(name: str) -> tuple[str, dict[str, Any]]:
     """What workers load, and the facts that name it in the results."""
     from bfs_platform.registry.resolve import describe, pin, resolve
 

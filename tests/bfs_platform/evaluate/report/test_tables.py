@@ -92,3 +92,19 @@ def test_the_command_writes_them(tmp_path: Path) -> None:
         study.write_text(wrong)
         refused = CliRunner().invoke(app, ["tables", str(one), "--study", str(study)])
         assert refused.exit_code == 2 and len(refused.stderr.strip().splitlines()) == 1, wrong
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ([], "DIR=none is given, and no --model"),
+        (["--model", "tiny"], "input=none is given, and --model needs it; add --input DIR"),
+        (["--model", "tiny", "--input", "records"], "evaluations=none is given, and --model needs it; add --evaluations DIR"),
+        (["out", "--input", "records"], "input=records says how models are evaluated, and none is named; add --model, or leave it out"),
+        (["out", "--set", "steps=4"], "says how models are evaluated, and none is named"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_one_line(arguments: list[str], line: str) -> None:
+    """What evaluating needs, and what it is told without a model to evaluate: exit code 2, and nothing is begun."""
+    refused = CliRunner().invoke(app, ["tables", *arguments])
+    assert refused.exit_code == 2 and line in refused.stderr and len(refused.stderr.strip().splitlines()) == 1
