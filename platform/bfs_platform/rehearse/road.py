@@ -36,7 +36,7 @@ class Step:
 def shadow_road(recipe: str, base: str, source: Sequence[str]) -> list[Step]:
     """The steps before `road`, which make the network that draws shadows for it, of pictures with and without them.
 
-    A rehearsal leaves them out: it draws shadows without a network. Raises `BadInput` as `road` does.
+    Raises `BadInput` as `road` does.
     """
     _, machine, _ = _parts(recipe)
     return [

@@ -14,17 +14,19 @@ from bfs_model.errors import BadInput
 from bfs_platform.config import get
 from bfs_platform.console.screen import say
 from bfs_platform.processes import ROOT, Child, free_port, private_cluster, short, show
-from bfs_platform.rehearse.records import write_records
-from bfs_platform.rehearse.road import SERVE, Step, road
+from bfs_platform.rehearse.records import write_records, write_shadows
+from bfs_platform.rehearse.road import SERVE, Step, road, shadow_road
 from bfs_platform.rehearse.watch import Watched, watched
 from bfs_platform.train.network_spec import SharingSpec
 from bfs_platform.train.plan.geometry import Geometry, flux, of_configs
 from bfs_platform.train.spec import TrainSpec
+from bfs_platform.train.state import optimizers
 
 MARKER = ".bfs-rehearsal"
 HANDFUL = 6
-_KINDS = ("caption.kind=metadata", "background.kind=dataset", "matting.kind=closed_form", "models.batch_size=1")
-_EMPTY_POOLS = ("execution.encoders=1", "execution.gpus_per_encoder=0")
+_BASE = "FLUX.1-Fill-wide"
+_KINDS = ("caption.kind=metadata", "matting.kind=closed_form", "models.batch_size=1", "models.flux_shadow_steps=1", "memory=none")
+_POOLS = ("encoders=1", "gpus_per_encoder=0", "models.flux_shadow.workers=1", "models.flux_shadow.gpus=0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +50,10 @@ class Rehearsal:
             raise BadInput("side", self.side, "is not a multiple of 16 from 64 on", "use 128")
         if self.steps < 2:
             raise BadInput("steps", self.steps, "leaves no step to be killed before", "use 2 or more")
-        road(self.recipe, "", (), (), "")  # says what is wrong before anything of an earlier rehearsal is removed
-        places = self._places()
-        source, held_out = places["sets"]
-        steps = road(self.recipe, str(places["base"]), source, held_out, str(places["held-out"]))
+        steps = self.walk()  # says what is wrong before anything of an earlier rehearsal is removed
+        self._clear()
         environment = self._environment()
-        self._materials(places)
+        self._materials()
         seen: list[dict[str, Any]] = []
         with private_cluster() as cluster:
             environment |= cluster
@@ -64,13 +64,22 @@ class Rehearsal:
             seen.append({"title": "service", **self._served(environment)})
         return seen
 
+    def walk(self) -> list[Step]:
+        """The whole walk of docs/training.md, on what `run` writes below its output. Raises `BadInput` for the recipe."""
+        base, held_out = (str(self.output / name) for name in (_BASE, "held-out"))
+        shadows, source, measured = (
+            ["--source", kind, "--input", str(self.output / name)]
+            for name, kind in (("shadows", "desobav2"), ("records", "rorem"), ("held-out", "rorem"))
+        )
+        return [*shadow_road(self.recipe, base, shadows), *road(self.recipe, base, source, measured, held_out)]
+
     def geometry(self) -> Geometry:
         """Sizes of the model that is trained in this rehearsal."""
         spec = get(self.recipe)
         assert isinstance(spec, TrainSpec)
         assert isinstance(spec.network, SharingSpec)
         if self.tiny:
-            folder = self.output / "FLUX.1-Fill-wide"
+            folder = self.output / _BASE
             read = {part: json.loads((folder / part / "config.json").read_text(encoding="utf-8")) for part in ("transformer", "vae")}
             factor = 2 ** (len(read["vae"]["block_out_channels"]) - 1)
             width = read["transformer"]["attention_head_dim"] * read["transformer"]["num_attention_heads"]
@@ -79,29 +88,28 @@ class Rehearsal:
         whole = flux(512, spec.network)
         return replace(whole, num_double=self.blocks, num_single=self.blocks, image_tokens=(self.side // 16) ** 2)
 
-    def _places(self) -> dict[str, Any]:
+    def _clear(self) -> None:
         root = self.output
         if root.exists() and any(root.iterdir()) and not (root / MARKER).exists():
             raise BadInput("output", root, "exists and holds no rehearsal", "choose another directory")
         shutil.rmtree(root, ignore_errors=True)
         root.mkdir(parents=True)
         (root / MARKER).touch()
-        sets = [["--source", "rorem", "--input", str(root / name)] for name in ("records", "held-out")]
-        return {"base": root / "FLUX.1-Fill-wide", "records": root / "records", "held-out": root / "held-out", "sets": sets}
 
-    def _materials(self, places: dict[str, Any]) -> None:
+    def _materials(self) -> None:
         widths = "tiny" if self.tiny else "real"
         say(f"A folder laid out as FLUX.1-Fill's with {widths} widths and random weights, and {HANDFUL} records of {self.side}²")
         if self.tiny:
             from bfs_model.tiny.flux_fill import random_flux_fill
 
-            random_flux_fill(places["base"])
+            random_flux_fill(self.output / _BASE)
         else:
             from bfs_model.tiny.full_width import wide_flux_fill
 
-            wide_flux_fill(places["base"], self.blocks, self.blocks)
-        write_records(places["records"], HANDFUL, self.side, seed=7)
-        write_records(places["held-out"], 2, self.side, seed=11)
+            wide_flux_fill(self.output / _BASE, self.blocks, self.blocks)
+        write_records(self.output / "records", HANDFUL, self.side, seed=7)
+        write_records(self.output / "held-out", 2, self.side, seed=11)
+        write_shadows(self.output / "shadows", HANDFUL, self.side, seed=13)
 
     def _environment(self) -> dict[str, str]:
         # The folder is laid out as FLUX.1-Fill's, but its weights are random: there is no licence to take on.
@@ -110,7 +118,7 @@ class Rehearsal:
 
     def _step(self, step: Step, environment: dict[str, str]) -> dict[str, Any]:
         """Run one step; of stage 1 and stage 2 a first run is killed behind its first checkpoint, and a second one goes on."""
-        command = [*step.command(str(self.output)), *(part for change in self._changes(step) for part in ("--set", change))]
+        command = [*step.command(str(self.output)), *(part for change in self.changes(step) for part in ("--set", change))]
         command = [sys.executable, str(ROOT / command[0]), *command[1:]]
         show(command)
         log, output = self.output / "log.txt", self.output / step.output
@@ -121,15 +129,16 @@ class Rehearsal:
         done = watched(command, environment, log)
         return facts | _seen(done) | (_trained(output) if step.trains else {})
 
-    def _changes(self, step: Step) -> Sequence[str]:
+    def changes(self, step: Step) -> Sequence[str]:
         """What makes a step of the road small; everything else is as its recipe says."""
         import torch
 
         gpu = torch.cuda.is_available()
         if step.job.startswith("build"):
             small = (f"buckets=[[{self.side},{self.side}]]", "records_per_shard=2", "checks.min_object_pixels=16", "max_reject_rate=0.5")
-            shadow = "shadow.kind=procedural" if step.job == "build_stage1" else "shadow.kind=none"
-            return (*small, *_KINDS, shadow, "memory=none", *_EMPTY_POOLS)
+            # Pictures for the shadow network have no other background than the one that their recipe makes.
+            background = () if step.output == "shadow-set" else ("background.kind=dataset",)
+            return (*small, *_KINDS, *background, *(f"execution.{pool}" for pool in _POOLS))
         if step.trains:
             changes = [f"num_steps={self.steps}", f"batch_size={self.workers}", "micro_batch_size=1", f"num_workers={self.workers}"]
             changes += ["threads_per_worker=1", f"use_gpu={str(gpu).lower()}", "checkpoint.every_steps=1", "log_every_steps=1"]
@@ -138,7 +147,7 @@ class Rehearsal:
                 "train_rgba_vae": ["network.crop=64", "network.held_out=1", "optimizer.lr=0.002"],
                 "train_compositor": ["network.held_out=1", "network.crop=6"],
             }.get(step.job, [])
-            return [*changes, *([] if _has_bitsandbytes() else ["memory=none"])]
+            return [*changes, *([] if _has_bitsandbytes() else _without_bitsandbytes(step.recipe))]
         if step.job == "evaluate":
             return (
                 *(f"learned.{name}=null" for name in ("clip", "dino", "kid", "pyiqa", "hpsv3")),
@@ -165,6 +174,12 @@ class Rehearsal:
                 drawn = client.draw(picture, (quarter, quarter, 3 * quarter, 3 * quarter), "a red ball", seed=7, steps=1)
                 (self.output / "layer.png").write_bytes(drawn.png())
         return {"wall_s": round(time.monotonic() - began, 1), "ready_s": round(ready_s, 1), "layer": short(str(self.output / "layer.png"))}
+
+
+def _without_bitsandbytes(recipe: str) -> list[str]:
+    spec = get(recipe)
+    assert isinstance(spec, TrainSpec)
+    return ["memory=none", *(["optimizer.kind=adamw"] if spec.optimizer.kind == optimizers.EIGHT_BITS else [])]
 
 
 def _has_bitsandbytes() -> bool:

@@ -11,7 +11,8 @@ from shells import BIN, bare_shell
 
 from bfs_model import integrity
 
-JOBS = ["build_stage1", "train_rgba_vae", "build_stage1", "build_stage1", "train_compositor", "stage1", "evaluate", "promote"]
+JOBS = ["build_stage2", "train_shadow", "build_stage1", "train_rgba_vae", "build_stage1", "build_stage1", "train_compositor", "stage1"]
+JOBS += ["evaluate", "promote"]
 
 
 def rehearsed(output: Path, home: Path, *more: str, limit_s: float) -> dict[str, Any]:
@@ -28,12 +29,14 @@ def rehearsed(output: Path, home: Path, *more: str, limit_s: float) -> dict[str,
 def assert_whole(output: Path, facts: dict[str, Any], side: int) -> None:
     """Every job of the road ended well, the stage once after a kill; its model is the registry's, and a layer came back."""
     assert [row.get("job") for row in facts["steps"]] == [*JOBS, None]
-    stage = facts["steps"][5]
+    shadows, stage = facts["steps"][1], facts["steps"][7]
+    assert shadows["memory_bytes"] > 0 and shadows["step_s"] > 0 and len(shadows["steps"]) == len(stage["steps"])
     assert stage["killed_after_s"] is not None and stage["steps"] == list(range(1, len(stage["steps"]) + 1))
     assert all(row["peak_bytes"] > 0 and row["wall_s"] > 0 for row in facts["steps"][:-1])
     assert facts["plan"]["full_memory_bytes"] < facts["plan"]["full_memory_limit_bytes"] and facts["plan"]["measured_bytes"] > 0
     body = integrity.verify(output / "stage1/model", "model")["body"]
     assert "untrained" not in body and body["base"]["name"] == str(output / "FLUX.1-Fill-wide")
+    assert integrity.verify(output / "stage1-set", "dataset")["body"]["models"]["flux_shadow"]["name"] == "shadow"
     assert Image.open(output / "layer.png").size == (side, side)
 
 

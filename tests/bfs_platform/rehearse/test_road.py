@@ -5,12 +5,18 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from bfs_model.errors import BadInput
-from bfs_platform.config import get, names
+from bfs_platform.config import apply, get, names
+from bfs_platform.data.model.base import named
 from bfs_platform.data.shard.file import LATENTS
+from bfs_platform.data.source.base import open_source
+from bfs_platform.data.spec import DataSpec
 from bfs_platform.evaluate.spec import EvaluationSpec
+from bfs_platform.rehearse.records import write_shadows
 from bfs_platform.rehearse.road import ASK, SERVE, road, shadow_road
 from bfs_platform.rehearse.run import MARKER, Rehearsal
 from bfs_platform.train.spec import TrainSpec
@@ -109,6 +115,36 @@ def test_what_a_record_takes_on_disk(side: int, megabytes: int) -> None:
     latents, tokens = 2 * len(LATENTS) * 16 * (side // 8) ** 2 * 4, 512 * 4096 * 4
     assert round((latents + tokens) / 1e6) == megabytes
     assert f"{megabytes} MB" in GUIDE and f"{tokens / 1e6:.1f} of them" in GUIDE
+
+
+@pytest.mark.parametrize("recipe", ["flux_stage1_1x24gb", "flux_stage2"])
+def test_a_rehearsal_leaves_no_step_out(tmp_path: Path, recipe: str) -> None:
+    """It runs the whole walk, made small by settings that each recipe has; shadows are drawn by the network that it has trained."""
+    rehearsal = Rehearsal(recipe, tmp_path)
+    whole = [*shadow_road(recipe, PLACES[0], SHADOWS), *road(recipe, *PLACES)]
+    assert [(step.job, step.recipe, step.output) for step in rehearsal.walk()] == [(step.job, step.recipe, step.output) for step in whole]
+    for step in rehearsal.walk():
+        small = apply(get(step.recipe), rehearsal.changes(step))
+        if isinstance(small, DataSpec):
+            assert small.shadow == get(step.recipe).shadow
+            assert {*named(small)} <= {"flux_shadow"} and small.execution.models.flux_shadow.gpus == 0
+        if isinstance(small, TrainSpec):
+            assert (small.num_steps, small.num_workers) == (4, 2)
+
+
+def test_pictures_for_the_shadow_network_show_the_shadow_alone(tmp_path: Path) -> None:
+    """In the layout that DESOBAv2 is read in; with and without shadow they differ where its mask says."""
+    source = open_source("desobav2", write_shadows(tmp_path, 3, 64, seed=13))
+    rows = [*source.rows()]
+    assert [row.id for row in rows] == ["0000", "0001", "0002"]
+    for row in rows:
+        with_shadow, without, thing, shade = (
+            np.asarray(Image.open(tmp_path / row.parts[role].path)).astype(int)
+            for role in ("composite", "shadow_free", "object_mask", "effect_mask")
+        )
+        darker = (without - with_shadow).max(axis=-1)
+        assert (darker[shade > 0] > 1).all() and np.median(darker[thing > 0]) == 0, "the edge of the object is clear in part"
+        assert (darker[(shade == 0) & (thing == 0)] <= 0.05 * 255).all() and (darker >= 0).all()
 
 
 def test_a_mistyped_recipe_costs_no_earlier_rehearsal(tmp_path: Path) -> None:

@@ -34,14 +34,15 @@ class Model(Protocol):
 class Kind:
     """A model that recipes may name: the part of the recipe that asks for it, and the class behind it, `module:name`.
 
-    `needs` are the files, one in each tuple, without which a folder is not this model. `check`, a `module:function` of the
-    folder and the recipe, raises `BadInput` for what else must hold.
+    `needs` are the files without which a folder is not this model. `check`, a `module:function` of the folder and the recipe, raises
+    `BadInput` for what else must hold. `inside`: where in its output a training run of ours leaves such a model.
     """
 
     part: str
     implementation: str
     needs: tuple[str, ...]
     check: str = ""
+    inside: str = ""
 
 
 # In the order in which they work: a mask before everything that looks at the object.
@@ -51,7 +52,9 @@ KINDS = {
     "objectclear": Kind("background", "objectclear:ObjectClearBackground", ("model_index.json", "unet/config.json", "vae/config.json")),
     "vitmatte": Kind("matting", "vitmatte:VitMatteLayers", ("config.json",)),
     "clip": Kind("filter", "clip:ClipFilter", ("config.json", "tokenizer.json")),
-    "flux_shadow": Kind("shadow", "shadow:LearnedShadows", ("manifest.json", "prompt.safetensors"), check="shadow:check"),
+    "flux_shadow": Kind(
+        "shadow", "shadow:LearnedShadows", ("manifest.json", "prompt.safetensors"), check="shadow:check", inside="shadow_network"
+    ),
 }
 
 
@@ -76,7 +79,7 @@ def identities(spec: DataSpec) -> dict[str, dict[str, str]]:
 
 
 def find(name: str, spec: DataSpec) -> Path:
-    """The folder of a model's files: as given, or from the hub (or its local cache).
+    """The folder of a model's files: as given, in the output of the run that trained it, or from the hub (or its local cache).
 
     Raises `BadInput` when it is neither, lacks a file, or has no safetensors.
     """
@@ -84,6 +87,8 @@ def find(name: str, spec: DataSpec) -> Path:
     folder = Path(weights).expanduser()
     if not folder.is_dir():
         folder = _from_hub(key, weights)
+    elif (inside := KINDS[name].inside) and (folder / inside).is_dir():
+        folder /= inside
     missing = [path for path in KINDS[name].needs if not (folder / path).is_file()]
     if missing:
         raise BadInput(key, weights, f"lacks {missing[0]}", "give a folder in the layout in which the model is published")

@@ -15,6 +15,7 @@ from bfs_model.sampling.shadow_network import LearnedShadow
 from bfs_platform.config import resolve
 from bfs_platform.data.execute.build import build
 from bfs_platform.data.execute.work import UnitWorker
+from bfs_platform.data.model.base import find, identities
 from bfs_platform.data.plan.unit import Receipt, Unit
 from bfs_platform.data.shard.reading import open_dataset
 from bfs_platform.data.shard.workspace import Workspace
@@ -115,6 +116,17 @@ def test_a_stage_1_build_uses_it(trained: Path, tmp_path: Path) -> None:
         assert bare is not None and layer is not None and background is not None
         assert (layer[..., 3] >= bare[..., 3]).all() and (layer[..., 3] > bare[..., 3]).any()
         np.testing.assert_array_equal(picture, composite_u8(layer, background))
+
+
+def test_the_output_of_the_run_may_be_named(trained: Path) -> None:
+    """As docs/training.md does: it is the same network as the folder in it."""
+    specs = [
+        resolve("tabletop_data_stage1", ["shadow.kind=flux_shadow", f"models.flux_shadow={folder}"], DataSpec)
+        for folder in (trained, trained.parent)
+    ]
+    inside, whole = (identities(spec)["flux_shadow"] for spec in specs)
+    assert whole["content_hash"] == inside["content_hash"] and whole["name"] == trained.parent.name
+    assert find("flux_shadow", specs[1]) == trained
 
 
 def test_missing_weights_are_named_before_the_first_record(tmp_path: Path, trained: Path, base: Path) -> None:
