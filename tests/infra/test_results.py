@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 
 from bfs_model import integrity
+from bfs_platform.evaluate.metric.catalogue import EDITING
+from bfs_platform.evaluate.report.results import write_results
 
 TABLE = "|  | full | without stage 1 |\n| --- | --- | --- |\n| region MAE ↓ | 0.1 ± 0.0 | 0.2 ± 0.0 |\n"
 
@@ -30,3 +32,33 @@ def test_a_comparison_of_trainings_comes_between_its_marks(repo_root: Path, tmp_
     document.write_text("no marks\n")
     refused = _make(repo_root, "--parts", str(tmp_path / "parts"), "--document", str(document))
     assert refused.returncode == 2 and "has no parts marks" in refused.stderr and document.read_text() == "no marks\n"
+
+
+def _evaluation(folder: Path, edited: int) -> Path:
+    """An evaluation of two systems, in which `edited` records have edits."""
+    means = {name: {"mean": 0.05 if edited else None, "std": 0.01, "n": edited} for name in EDITING}
+    results = {
+        "model": {"uri": "tiny", "content_hash": "a" * 64},
+        "num_samples": 3,
+        "list": {"hash": "b" * 64},
+        "recipe": {"spec": {"steps": None}},
+        "systems": {"model": means, "truth": means},
+    }
+    staging = integrity.staging_for(folder)
+    write_results(results, staging)
+    integrity.commit(staging, folder, "evaluation", {})
+    return folder
+
+
+def test_edits_have_a_table_of_their_own(repo_root: Path, tmp_path: Path) -> None:
+    """A row for each edit, with how many records have it; scenes without edits are refused, and the document stays."""
+    document = tmp_path / "DOC.md"
+    document.write_text("<!-- editing -->\nold\n<!-- /editing -->\n")
+    refused = _make(repo_root, "--editing", str(_evaluation(tmp_path / "plain", 0)), "--document", str(document))
+    assert refused.returncode == 2 and "is of scenes without edits; render them with --edits" in refused.stderr
+    assert "old" in document.read_text()
+    done = _make(repo_root, "--editing", str(_evaluation(tmp_path / "edited", 2)), "--document", str(document))
+    assert done.returncode == 0, done.stderr
+    text = document.read_text(encoding="utf-8")
+    assert "Model tiny (aaaaaaaaaaaa), 3 records (bbbbbbbbbbbb), its own number of steps" in text and "old" not in text
+    assert "| error after | records | model | truth |" in text and text.count("| 2 | 0.0500 ± 0.0100 | 0.0500 ± 0.0100 |") == 4
