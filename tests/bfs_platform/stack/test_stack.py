@@ -143,7 +143,7 @@ def _shown(shell: Shell) -> set[str]:
     assert stack is not None
     targets = json.loads((stack.ray_folder / "prom_metrics_service_discovery.json").read_text())
     addresses = [f"127.0.0.1:{shell.ports['service']}", *(place for group in targets for place in group["targets"])]
-    with httpx2.Client(timeout=60, trust_env=False) as client:
+    with httpx2.Client(timeout=PATIENCE_S, trust_env=False) as client:
         text = "\n".join(client.get(f"http://{address}/metrics").text for address in addresses)
     kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
     return set(kinds) | {f"{name}_{end}" for name, kind in kinds.items() if kind == "histogram" for end in ("bucket", "sum", "count")}
