@@ -66,12 +66,14 @@ class BackboneSpec(Spec):
 
     `masked_probability`: how often the condition is the composite with the box cut out (inpainting, as Flux-Fill was
     trained); otherwise it is the whole background. `prompt_dropout`: how often there is no prompt. `noise_levels`: how σ is drawn.
+    `box_weight`: how much more tokens in the box count: around it the condition shows what is to be drawn, and there is most of a picture.
     """
 
     kind: Literal["backbone"] = "backbone"
     masked_probability: Share = 0.5
     prompt_dropout: Share = 0.0
     noise_levels: NoiseLevels = "uniform"
+    box_weight: Weight = 0.0
 
 
 class RgbaVaeSpec(Spec):

@@ -34,14 +34,24 @@ if TYPE_CHECKING:
 class BackboneModule(nn.Module):
     """Flow matching of one branch: the composite, given a condition."""
 
-    def __init__(self, transformer: nn.Module) -> None:
+    def __init__(self, transformer: nn.Module, box_weight: float = 0.0) -> None:
         super().__init__()
-        self.transformer = transformer
+        self.transformer, self.box_weight = transformer, box_weight
 
     def forward(self, batch: LatentBatch, draw: Draw, background: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """`background` [B, C, h, w]: the latent that the condition shows."""
-        loss = F.mse_loss(self.velocity(batch, draw, background), pack(flow.velocity_target(batch.z_comp, draw.noise_comp)))
-        return loss, {"flow": loss}
+        error = self.squared(batch, draw, background)
+        terms = {"flow": error.mean()}
+        if not self.box_weight:
+            return terms["flow"], terms
+        inside = in_box(batch)
+        terms["box"] = (inside * error).sum() / inside.sum()
+        weight = 1 + self.box_weight * inside
+        return (weight / weight.mean(dim=1, keepdim=True) * error).mean(), terms
+
+    def squared(self, batch: LatentBatch, draw: Draw, background: Tensor) -> Tensor:
+        """Mean squared error of the velocity [B, N], token by token."""
+        return (self.velocity(batch, draw, background) - pack(flow.velocity_target(batch.z_comp, draw.noise_comp))).square().mean(dim=2)
 
     def velocity(self, batch: LatentBatch, draw: Draw, background: Tensor) -> Tensor:
         """What the transformer predicts, packed."""
@@ -57,6 +67,12 @@ class BackboneModule(nn.Module):
             return_dict=False,
         )[0]
         return velocity
+
+
+def in_box(batch: LatentBatch) -> Tensor:
+    """How much of the square of each token lies in the box [B, N], 0 to 1."""
+    height, width = batch.z_comp.shape[-2:]
+    return F.adaptive_avg_pool2d(batch.mask, (height // 2, width // 2)).flatten(1)
 
 
 class BackboneTask:
@@ -79,7 +95,7 @@ class BackboneTask:
     def module(self) -> BackboneModule:
         for dataset in [self.dataset] + ([self.held_out.dataset] if self.held_out else []):
             check_encoders(self.pipe, dataset, layers=False)
-        return BackboneModule(self.pipe.transformer.requires_grad_(True))
+        return BackboneModule(self.pipe.transformer.requires_grad_(True), self.settings.box_weight)
 
     @cached_property
     def nothing(self) -> batches.Prompt:
@@ -104,7 +120,7 @@ class BackboneTask:
         return batch.ids, (batch, draw, background)
 
     def validate(self, weights: dict[str, Tensor]) -> dict[str, float]:
-        """`flow`: of true prompts, with the whole background as the condition."""
+        """`flow`: of true prompts, with the whole background as the condition; `box`: of that, what lies in the box."""
         assert self.held_out is not None
         self._load(weights)
         return validation.banded(self.held_out, self._losses)
@@ -115,8 +131,8 @@ class BackboneTask:
         batch = batches.latent_batch(self.held_out.dataset, rows)
         draw = validation.draw_in_band(batch, self.spec.seed, band)
         batch, draw = place((batch, draw), self.pipe.transformer.device)
-        error = self.module.velocity(batch, draw, batch.z_bg) - pack(flow.velocity_target(batch.z_comp, draw.noise_comp))
-        return {"flow": error.square().flatten(1).mean(dim=1)}
+        error, inside = self.module.squared(batch, draw, batch.z_bg), in_box(batch)
+        return {"flow": error.mean(dim=1), "box": (inside * error).sum(dim=1) / inside.sum(dim=1)}
 
     def samples(self, weights: dict[str, Tensor]) -> "dict[str, Image.Image]":
         from bfs_platform.train.sample.probes import probe_sheet
