@@ -52,7 +52,7 @@ def crisp_rgb_vae() -> TrainSpec:
     Latents that say little more than must be said are easier to draw, and their decoder makes less of errors (infra/crisp/README.md).
     """
     network = RgbVaeSpec(
-        crop=64, object_weight=3.0, edge_weight=1.0, colour_weight=2.0, kl_weight=1e-4, scale_weight=0.5, grown_from="tiny"
+        crop=64, object_weight=3.0, edge_weight=1.0, colour_weight=2.0, kl_weight=1e-4, scale_weight=0.5, balanced=True, grown_from="tiny"
     )
     return _run(network, num_steps=6000, batch_size=12, lr=1e-3, betas=(0.9, 0.99), half_life=6000)
 

@@ -45,13 +45,15 @@ class RgbVaeSpec(Spec):
     largest noise put on the latents, in units of their spread, before they are decoded: see `RgbaVaeSpec`. `init`: a `fresh`
     spread of the posterior, or that of the base. `scale_weight` of the error of pictures that are decoded from latents of half
     the size: what latents then have no room for is detail that a transformer would have to learn as noise (Skorokhodov et al.,
-    Improving the Diffusability of Autoencoders, 2025; Kouzelis et al., EQ-VAE, 2025).
+    Improving the Diffusability of Autoencoders, 2025; Kouzelis et al., EQ-VAE, 2025). `balanced`: at the end the channels of the
+    latents are scaled to posteriors of one width (`autoencoders.balance`).
     """
 
     kind: Literal["rgb_vae"] = "rgb_vae"
     init: Literal["fresh", "base"] = "fresh"
     kl_weight: Weight = 1e-6
     scale_weight: Weight = 0.0
+    balanced: bool = False
     object_weight: Weight = 1.0
     edge_weight: Weight = 0.5
     colour_weight: Weight = 1.0

@@ -107,6 +107,9 @@ class RgbVaeTask:
             return save_bundle(self.pipe, {"vae": vae}, output, facts)
         with torch.no_grad():
             images = batches.images(self.dataset, max(self.groups["natural"], key=len)[:_NUM_SCALED], "composite_png").to(vae.device)
+            if self.settings.balanced:
+                spreads = torch.cat([vae.encode(part).latent_dist.std for part in images.split(16)])
+                balance(vae, spreads.square().mean(dim=(0, 2, 3)).sqrt())
             latents = torch.cat([vae.encode(part).latent_dist.mean for part in images.split(16)])
         vae.register_to_config(shift_factor=float(latents.mean()), scaling_factor=float(1 / latents.std()))
         grown = rgba_vae.grow_rgba_vae(vae)
@@ -116,6 +119,22 @@ class RgbVaeTask:
         own = {name.removeprefix("vae."): value for name, value in weights.items()}
         self.pipe.vae.load_state_dict(own, strict=not self.settings.decoder_only)
         return self.pipe.vae
+
+
+@torch.no_grad()
+def balance(vae: Any, spread: Tensor) -> None:
+    """Divide the channels of the latents by `spread` [C], that of their posterior, in the layers before and behind.
+
+    Pictures stay the same. Channels in which the decoder bears with noise become small, so that an error of a transformer weighs
+    as much as is seen of it.
+    """
+    last = vae.encoder.conv_out if vae.quant_conv is None else vae.quant_conv
+    first = vae.decoder.conv_in if vae.post_quant_conv is None else vae.post_quant_conv
+    channels = len(spread)
+    last.weight[:channels] /= spread.view(-1, 1, 1, 1)
+    last.bias[:channels] /= spread
+    last.bias[channels:] -= 2 * spread.log()
+    first.weight *= spread.view(1, -1, 1, 1)
 
 
 def _opponents(images: Tensor) -> Tensor:
