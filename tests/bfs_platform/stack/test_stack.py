@@ -96,7 +96,10 @@ def _workers_come_and_go(shell: Shell) -> None:
     assert shell.status(1)["ray-worker-2"]["state"].startswith("died; see ")
     healed = shell.up("--workers", "2")
     assert healed["ray-worker-2"]["pid"] != rows["ray-worker-2"]["pid"] and healed["ray-worker-1"]["pid"] == rows["ray-worker-1"]["pid"]
-    assert _num_nodes(shell) == 3
+    deadline = time.monotonic() + 120  # the head notices a lost node by its silence
+    while (num_nodes := _num_nodes(shell)) != 3 and time.monotonic() < deadline:
+        time.sleep(1)
+    assert num_nodes == 3
     alone = shell.up("--workers", "0")
     assert alone["ray"]["pid"] == rows["ray"]["pid"] and not any(name.startswith("ray-worker-") for name in alone)
     assert shell.ask().json()["model"]["name"] == "models:/bfs@champion"
