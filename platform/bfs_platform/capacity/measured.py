@@ -1,14 +1,10 @@
 """What a service has measured of its own drawing: read from what its `/metrics` shows, or showed when somebody kept it."""
 
 import math
-import re
 from dataclasses import dataclass
 
 from bfs_model.errors import BadInput
 
-# NAME{LABELS} VALUE, as Prometheus' text has it; versions and outcomes hold no quotes.
-_SAMPLE = re.compile(r"^(bfs_\w+)\{(.*)\} (\S+)$", re.MULTILINE)
-_LABEL = re.compile(r'(\w+)="([^"]*)"')
 _JOBS, _SECONDS, _SQUARES = "bfs_version_jobs_total", "bfs_version_seconds_total", "bfs_version_squared_seconds_total"
 
 
@@ -29,19 +25,21 @@ def drawings_of(text: str, place: str) -> Drawings:
 
     `place`: where the text is from. Raises `BadInput` when it is not a service's, or nothing was drawn yet.
     """
-    samples = [(name, dict(_LABEL.findall(labels)), float(value)) for name, labels, value in _SAMPLE.findall(text)]
-    served = {labels.get("version", "") for name, labels, _ in samples if name == "bfs_model_info"} - {""}
+    from prometheus_client.parser import text_string_to_metric_families
+
+    try:
+        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    except (ValueError, KeyError, IndexError):  # what it raises on text of another kind
+        samples = []
+    served = {sample.labels.get("version", "") for sample in samples if sample.name == "bfs_model_info"} - {""}
     if not served:
         rule = "does not say which models are served, as the /metrics of a service does"
         raise BadInput("measured", place, rule, "give the address of a service, or a file with what its /metrics showed")
 
     def total(wanted: str) -> float:
         # Counters name a version by the beginning of its hash.
-        return sum(
-            value
-            for name, labels, value in samples
-            if name == wanted and labels.get("outcome", "succeeded") == "succeeded" and _is_one_of(labels.get("version", ""), served)
-        )
+        of_name = (sample for sample in samples if sample.name == wanted and sample.labels.get("outcome", "succeeded") == "succeeded")
+        return sum(sample.value for sample in of_name if _is_one_of(sample.labels.get("version", ""), served))
 
     number, seconds, squares = total(_JOBS), total(_SECONDS), total(_SQUARES)
     if not number or not seconds:

@@ -91,6 +91,7 @@ def test_all_documents_are_listed_and_none_is_removed_unasked(visit: Visit) -> N
     studio.page.reload()
     studio.page.locator(".wordmark").click()
     expect(entries).to_have_count(11)
+    assert not any("Copy 3" in entry for entry in entries.all_inner_texts())
 
 
 def test_what_is_kept_here_is_forgotten_there(visit: Visit, live: LiveService, tmp_path: Path) -> None:
