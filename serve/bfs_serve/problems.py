@@ -98,6 +98,11 @@ def of_status(status: int, detail: str, headers: dict[str, str] | None = None) -
     return Problem(slug, detail, headers=headers or {}, status_code=status)
 
 
+def disk_full() -> Problem:
+    """What the service could not write down."""
+    return Problem("full", "The service's disk is full: what it has it keeps, and this it did not take. Try again later.", retry_after_s=60)
+
+
 def of_bad_input(error: BadInput, slug: str = "invalid", pointer: str | None = None) -> Problem:
     """A problem that says key, value, rule and remedy."""
     return Problem(slug, str(error), errors=(entry(error, pointer),))

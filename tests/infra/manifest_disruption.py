@@ -8,7 +8,10 @@ Pod = tuple[str, dict[str, str], int]
 
 
 def disruption(documents: list[Document]) -> Iterator[str]:
-    """Each pod of Ray stands under one budget: heads and workers of jobs never go, a worker of the service does where another stays."""
+    """Each pod of Ray stands under one budget: heads and workers of jobs never go, a worker of the service does where another stays.
+
+    So no worker may stand idle in a cluster that outlives its jobs: a drain would wait for it for ever.
+    """
     budgets = {title(budget): budget["spec"] for budget in of_kind(documents, "PodDisruptionBudget")}
     stand: dict[str, list[Pod]] = {name: [] for name in budgets}
     for pod in ray_pods(documents):
@@ -26,6 +29,12 @@ def disruption(documents: list[Document]) -> Iterator[str]:
                     yield f"{name} keeps {stay} of up to {most} workers of the service, which then waits for ever or goes as a whole"
             elif stay <= most:
                 yield f"{name} keeps {stay} of up to {most} pods: a drain may take {place}"
+
+    for place, cluster in clusters(documents):
+        if place.startswith("RayCluster"):
+            for group in cluster["workerGroupSpecs"]:
+                if group["minReplicas"] or not cluster.get("enableInTreeAutoscaling"):
+                    yield f"{place} {group['groupName']}: an idle worker stays, which no drain takes"
 
 
 def ray_pods(documents: list[Document]) -> Iterator[Pod]:

@@ -175,6 +175,7 @@ FAULTS: list[tuple[str, str, Plant, str]] = [
         "stands under PodDisruptionBudget/ray-service and PodDisruptionBudget/ray-workers",
     ),
     ("disruption", "gpu", _put(_budget("ray-service"), "minAvailable", 1000), "waits for ever"),
+    ("disruption", "gpu", _put(lambda d: _cluster(d)["workerGroupSpecs"][0], "minReplicas", 1), "an idle worker stays"),
     ("monitoring", "gpu", _put(_endpoint, "targetport", 1), "'targetport' was unexpected"),
     (
         "monitoring",

@@ -15,8 +15,7 @@ from namespaces import Machine
 from nodes import Nodes, until
 from PIL import Image
 from postgres import database, postgres_server
-from redis_server import redis_server
-from remembering import needs_machines, remember
+from remembering import keeping, needs_machines
 from storm_service import NICENESS
 
 from bfs_serve.edge.signature import SECRET_VARIABLE
@@ -67,31 +66,35 @@ def _ask(machine: Machine, patience_s: float = _WITHIN_S) -> tuple[int, int]:
     raise AssertionError(said)
 
 
-def test_the_head_comes_back_and_a_machine_does_not(three: list[Machine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the head knew is in Redis: while it is away the others go on answering, its successor finds them, and when one of these loses
-    its cable, the last one draws everything."""
+@pytest.mark.parametrize("kept", ["redis", "rocksdb"])
+def test_the_head_comes_back_and_a_machine_does_not(
+    kept: str, three: list[Machine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the head knew is in Redis, or in RocksDB's files: while it is away the others go on answering, its successor finds them, and
+    when one of these loses its cable, the last one draws everything."""
     first, second = three[1:]
-    with redis_server(tmp_path / "redis", first.host) as redis, postgres_server(tmp_path / "postgres", first.host) as server:
-        remember(monkeypatch, redis)
-        with Nodes(tmp_path, three) as cluster:
-            secret = f"--redis-password={redis.password}"
-            head = cluster.head(0, True, secret)
-            cluster.add(num_cpus=3)
-            cluster.add(num_cpus=3)
-            deploy = [sys.executable, str(Path(__file__).parents[1] / "support" / "deploy_fake.py")]
-            places = database(server), str(tmp_path / "blobs")
-            log = tmp_path / "deploy.log"
-            deploying = cluster.start(log, [*three[0].prefix, *deploy, *places], RAY_ADDRESS=cluster.gcs)
-            until(lambda: b"deployed" in log.read_bytes(), log, deploying, _WITHIN_S)
-            for machine in (first, second):
-                assert _ask(machine) == SIZE
+    with (
+        postgres_server(tmp_path / "postgres", first.host) as server,
+        keeping(kept, tmp_path, monkeypatch, first.host) as options,
+        Nodes(tmp_path, three) as cluster,
+    ):
+        head = cluster.head(0, True, *options)
+        cluster.add(num_cpus=3)
+        cluster.add(num_cpus=3)
+        deploy = [sys.executable, str(Path(__file__).parents[1] / "support" / "deploy_fake.py")]
+        places = database(server), str(tmp_path / "blobs")
+        log = tmp_path / "deploy.log"
+        deploying = cluster.start(log, [*three[0].prefix, *deploy, *places], RAY_ADDRESS=cluster.gcs)
+        until(lambda: b"deployed" in log.read_bytes(), log, deploying, _WITHIN_S)
+        for machine in (first, second):
+            assert _ask(machine) == SIZE
 
-            cluster.kill(head)
-            for machine in (first, second):
-                assert _ask(machine, patience_s=120) == SIZE  # without a head
-            cluster.head(0, True, secret)
-            for machine in (first, second):
-                assert _ask(machine) == SIZE
+        cluster.kill(head)
+        for machine in (first, second):
+            assert _ask(machine, patience_s=120) == SIZE  # without a head
+        cluster.head(0, True, *options)
+        for machine in (first, second):
+            assert _ask(machine) == SIZE
 
-            first.unplug()
-            assert _ask(second) == SIZE
+        first.unplug()
+        assert _ask(second) == SIZE

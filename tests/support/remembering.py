@@ -13,7 +13,7 @@ import namespaces
 import pytest
 from namespaces import Machine
 from nodes import Nodes
-from redis_server import Redis, redis_server
+from redis_server import redis_server
 from storm_service import NICENESS
 
 AWAY_S = 5.0  # longer than Ray's parts ask one another whether they are there
@@ -48,24 +48,25 @@ def remembering(
     for name, value in (NICENESS | {"RAY_gcs_rpc_server_reconnect_timeout_s": "600"}).items():
         monkeypatch.setenv(name, value)
     with contextlib.ExitStack() as stack:
-        options: tuple[str, ...] = ()
         machines = stack.enter_context(namespaces.machines(1 + num_nodes))
-        if kept == "redis":
-            redis = stack.enter_context(redis_server(scratch / "redis", machines[0].host))
-            remember(monkeypatch, redis)
-            options = (f"--redis-password={redis.password}",)
-        else:
-            monkeypatch.setenv("RAY_gcs_storage", kept)
-            monkeypatch.setenv("RAY_gcs_storage_path", str(scratch / kept))
+        options = stack.enter_context(keeping(kept, scratch, monkeypatch, machines[0].host))
         cluster = stack.enter_context(Nodes(scratch, machines))
         head = cluster.head(0, True, *options)
         yield Remembering(cluster, machines[1:], [cluster.add(num_cpus) for _ in range(num_nodes)], head, options)
 
 
-def remember(monkeypatch: pytest.MonkeyPatch, redis: Redis) -> None:
-    """Have heads that are started from now on keep what they know in `redis`."""
-    monkeypatch.setenv("RAY_REDIS_ADDRESS", redis.address)
-    monkeypatch.setenv("RAY_external_storage_namespace", f"bfs-{secrets.token_hex(4)}")
+@contextlib.contextmanager
+def keeping(kept: str, scratch: Path, monkeypatch: pytest.MonkeyPatch, host: str) -> Iterator[tuple[str, ...]]:
+    """Have heads that are started from now on keep what they know in `redis`, a server at `host`, or in `rocksdb`: their own options."""
+    if kept == "rocksdb":
+        monkeypatch.setenv("RAY_gcs_storage", kept)
+        monkeypatch.setenv("RAY_gcs_storage_path", str(scratch / kept))
+        yield ()
+        return
+    with redis_server(scratch / "redis", host) as redis:
+        monkeypatch.setenv("RAY_REDIS_ADDRESS", redis.address)
+        monkeypatch.setenv("RAY_external_storage_namespace", f"bfs-{secrets.token_hex(4)}")
+        yield (f"--redis-password={redis.password}",)
 
 
 def needs_machines() -> Any:

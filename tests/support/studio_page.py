@@ -14,6 +14,15 @@ from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
 WAIT_MS = 60_000  # on a machine that does other things too
+KEPT_FORMS = """() => new Promise((resolve, reject) => {
+    const opening = indexedDB.open("bfs-studio");
+    opening.onerror = () => reject(opening.error);
+    opening.onsuccess = () => {
+        const works = opening.result.transaction("works").objectStore("works").getAll();
+        works.onerror = () => reject(works.error);
+        works.onsuccess = () => { opening.result.close(); resolve(works.result.map((work) => work.form)); };
+    };
+})"""
 DESKTOP = {"width": 1280, "height": 860}
 
 
@@ -52,6 +61,10 @@ class Studio:
         while not self.page.evaluate(expression):
             assert time.monotonic() < deadline, f"not within {WAIT_MS} ms: {expression}"
             self.page.wait_for_timeout(50)
+
+    def keeps(self, key: str, value: object) -> None:
+        """Wait until the browser's storage has a work whose form says this."""
+        self.until(f"({KEPT_FORMS})().then((forms) => forms.some((form) => form[{json.dumps(key)}] === {json.dumps(value)}))")
 
     def button(self, name: str) -> Locator:
         return self.page.get_by_role("button", name=name, exact=True)

@@ -1,5 +1,6 @@
 """A part of a stack that is a process of this machine."""
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -91,7 +92,8 @@ class Program:
         record = stack.records.get(self.name)
         killed = marked.end(record.started if record else None, self._mark(stack), self.grace_s)
         if stack.records.pop(self.name, None):
-            stack.save()
+            with contextlib.suppress(OSError):  # on a full disk, what ended stays written down, which does no harm
+                stack.save()
         return killed
 
     def _mark(self, stack: Stack) -> str:

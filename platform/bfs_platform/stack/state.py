@@ -15,6 +15,7 @@ from bfs_model.errors import BadInput
 from bfs_model.files import write_whole
 from bfs_platform.cluster.connection import LONGEST_DIRECTORY
 from bfs_platform.config.spec import Spec
+from bfs_platform.console.screen import say
 from bfs_platform.processes import free_port
 from bfs_platform.stack.marked import Started
 
@@ -103,7 +104,10 @@ class Stack:
 
     def forget(self) -> None:
         """Nothing of it runs any more: what is left are its data, logs, secrets and settings."""
-        write_whole(self.folder / _KEPT, self.settings.model_dump_json(indent=1).encode(), key="state")
+        try:
+            write_whole(self.folder / _KEPT, self.settings.model_dump_json(indent=1).encode(), key="state")
+        except OSError as error:
+            say(f"The settings could not be kept ({error.strerror}): the next start takes earlier ones, or the defaults.")
         (self.folder / _FILE).unlink(missing_ok=True)
 
     def url(self, part: str) -> str:

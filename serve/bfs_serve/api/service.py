@@ -1,6 +1,7 @@
 """What the endpoints share: the store, the blobs, the published models, and how a checked order becomes a job."""
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import math
@@ -9,6 +10,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from bfs_serve.api.files import Files
 from bfs_serve.api.metrics import ServiceMetrics
@@ -163,7 +166,8 @@ class Service:
 
     async def scrape(self) -> bytes:
         """Prometheus text: the state that all replicas share, so it is the same whichever one is asked."""
-        await self.flush()
+        with contextlib.suppress(SQLAlchemyError):  # a full disk: it is counted later, and what is known is shown
+            await self.flush()
         self.metrics.totals = await self.store.totals()
         depth = await self.store.depth()
         self.metrics.queued.set(depth.queued)

@@ -80,6 +80,7 @@ class Sampler:
             settings = WorkerSettings(Wanted(DRAWN_KINDS, models.names), s.lease_s, s.batch, s.stall_s)
             self._worker = Worker(self._name, self._store, self._blobs, settings, self._engine)
             self._tasks = [asyncio.create_task(self._worker.run()), asyncio.create_task(self._stay_known())]
+            await self._show_itself()  # whoever waited for this replica finds the service ready
         else:  # what was ordered of a model that is served no more is still drawn
             known = self._worker.wanted.models or ()
             self._worker.wanted = Wanted(DRAWN_KINDS, tuple(dict.fromkeys((*known, *models.names))))
@@ -92,12 +93,16 @@ class Sampler:
     async def _stay_known(self) -> None:
         """Let others see that this worker is there, for as long as it gets on."""
         while True:
-            if self._worker is not None and not self._worker.is_stalled:
-                with contextlib.suppress(Exception):
-                    if self._models is not None and (counted := self._models.tally.drain()):
-                        await self._store.count(counted)
-                    await self._store.hold(WORKERS + self._name, self._name, 3 * self._settings.alive_s)
             await asyncio.sleep(self._settings.alive_s)
+            await self._show_itself()
+
+    async def _show_itself(self) -> None:
+        if self._worker is None or self._worker.is_stalled:
+            return
+        with contextlib.suppress(Exception):
+            if self._models is not None and (counted := self._models.tally.drain()):
+                await self._store.count(counted)
+            await self._store.hold(WORKERS + self._name, self._name, 3 * self._settings.alive_s)
 
     def check_health(self) -> None:
         """Called by Serve. Raises when the model makes no step any more, or the worker has ended, so that the replica is replaced."""

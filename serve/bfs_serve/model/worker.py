@@ -24,6 +24,7 @@ from bfs_serve.model.stages import ENCODE, LOAD, Stages
 from bfs_serve.model.turns import turn
 from bfs_serve.problems import Problem
 from bfs_serve.store.blobs import BlobLost, Blobs
+from bfs_serve.store.database import is_full
 from bfs_serve.store.jobs import JobStore
 from bfs_serve.store.records import Claim, Outcome, Wanted
 from bfs_serve.telemetry import amounts
@@ -326,6 +327,8 @@ def failure(error: Exception) -> Outcome:
         problem, retryable = Problem("interrupted", "A picture of the job was lost; send it again.", retry_after_s=1), True
     elif isinstance(error, NotLoaded):
         problem, retryable = Problem("interrupted", "The model could not be loaded; try again.", retry_after_s=5), True
+    elif is_full(error):
+        problem, retryable = problems.disk_full(), True
     else:
         problem, retryable = Problem("internal", "The layer could not be drawn; the service's log names the cause."), True
     return Outcome(False, problem.stored(), retryable=retryable)

@@ -1,6 +1,8 @@
 """The database: SQLite in a file for one node, PostgreSQL for several; opened, brought up to date, and its transactions."""
 
 import asyncio
+import errno
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +13,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from bfs_model.errors import BadInput
 
@@ -21,6 +23,8 @@ _REMEDY = "give a file, sqlite:////absolute/path.db, or postgresql://user:passwo
 _LOCK = 0x0BF5  # PostgreSQL's advisory lock under which limits are checked and schemas changed
 _BUSY_S = 30.0
 _THREADS = {"sqlite": 1, "postgresql": 4}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_POSTGRESQL_FULL = "53100"  # disk_full in its table of error codes
 
 
 class Database:
@@ -118,6 +122,18 @@ def parse(url: str) -> URL:
     if parsed.database in (None, "", ":memory:"):
         raise BadInput("store", url, "is in the memory of one process, and the service has several", _REMEDY)
     return parsed.set(database=str(Path(parsed.database or "").absolute()))
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether `error`, or what it was raised from, says that a disk has no room, that of the database or of the blobs."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return True
+        told = error.orig if isinstance(error, DBAPIError) else error
+        if getattr(told, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or getattr(told, "sqlstate", None) == _POSTGRESQL_FULL:
+            return True
+        error = error.__cause__
+    return False
 
 
 def _migrate(connection: Connection, place: str) -> None:

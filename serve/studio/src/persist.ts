@@ -15,11 +15,13 @@ export interface Work {
   thumb: string;
 }
 
-interface Schema extends DBSchema {
+interface Tables {
   works: { key: string; value: Work; indexes: { updated: number } };
   drawings: { key: string; value: Drawing; indexes: { created: number } };
   pictures: { key: string; value: { blob: Blob; at: number } };
 }
+
+interface Schema extends DBSchema, Tables {}
 
 export const KEPT_WORKS = 20;
 const KEPT_DRAWINGS = 300;
@@ -68,14 +70,21 @@ export async function available(): Promise<boolean> {
   );
 }
 
+/** Write one thing. The order to commit goes out along with it: a page that closes now ends a transaction without one undone. */
+async function put<K extends keyof Tables>(table: K, value: Tables[K]["value"], key?: string): Promise<void> {
+  const transaction = (await db()).transaction(table, "readwrite");
+  const written = transaction.objectStore(table).put(value, key);
+  transaction.commit();
+  await Promise.all([written, transaction.done]);
+}
+
 /** Write one thing; where there is no room, after letting go of what is old. Returns whether it is kept. */
-async function keep(name: string, put: (store: IDBPDatabase<Schema>) => Promise<unknown>): Promise<boolean> {
+async function keep(name: string, write: () => Promise<void>): Promise<boolean> {
   try {
-    const store = await db();
-    await put(store).catch(async (error: unknown) => {
+    await write().catch(async (error: unknown) => {
       if ((error as Error).name !== "QuotaExceededError") throw error;
       await tidy();
-      await put(store);
+      await write();
     });
     unkept.delete(name);
   } catch (error) {
@@ -90,7 +99,7 @@ async function keep(name: string, put: (store: IDBPDatabase<Schema>) => Promise<
 export async function putPictures(pictures: ReadonlyMap<string, Blob>): Promise<boolean> {
   for (const [name, blob] of pictures) memory.set(name, blob);
   for (const [name, blob] of [...memory]) {
-    if (memory.has(name) && (await keep(name, (store) => store.put("pictures", { blob, at: Date.now() }, name)))) memory.delete(name);
+    if (memory.has(name) && (await keep(name, () => put("pictures", { blob, at: Date.now() }, name)))) memory.delete(name);
   }
   return ![...pictures.keys()].some((name) => unkept.has(name));
 }
@@ -104,7 +113,7 @@ export async function picture(name: string): Promise<Blob> {
 export const hasPicture = async (name: string): Promise<boolean> => memory.has(name) || (await (await db()).count("pictures", name)) > 0;
 
 export async function putWork(work: Work): Promise<void> {
-  const kept = keep(work.id, (store) => store.put("works", work)); // at once: the page may be about to close
+  const kept = keep(work.id, () => put("works", work)); // at once: the page may be about to close
   if ([...memory.keys()].some((name) => unkept.has(name))) void putPictures(new Map());
   asked ??= navigator.storage?.persist?.().catch(() => false); // else browsers may throw it all away where room gets short
   await kept;
@@ -118,7 +127,7 @@ export async function removeWork(id: string): Promise<void> {
   unkept.delete(id);
 }
 
-export const putDrawing = (drawing: Drawing): Promise<boolean> => keep(drawing.id, (store) => store.put("drawings", drawing));
+export const putDrawing = (drawing: Drawing): Promise<boolean> => keep(drawing.id, () => put("drawings", drawing));
 export const drawing = async (id: string): Promise<Drawing | undefined> => (await db()).get("drawings", id);
 export const drawings = async (): Promise<Drawing[]> => (await (await db()).getAllFromIndex("drawings", "created")).reverse();
 

@@ -1,6 +1,7 @@
 """What is refused before anything starts, and processes that are ended by their mark."""
 
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -11,12 +12,13 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from bfs_model.errors import BadInput
 from bfs_platform.jobs import Failure
-from bfs_platform.stack import control, marked, parts, storage
+from bfs_platform.stack import control, marked, parts, state, storage
 from bfs_platform.stack.program import Program
 from bfs_platform.stack.state import Settings, Stack, alone
 
@@ -141,6 +143,16 @@ def test_settings_outlive_the_stack(tmp_path: Path) -> None:
     stack.forget()
     assert Stack.load(tmp_path) is None and Stack.last_settings(tmp_path) == chosen
     assert Stack.last_settings(tmp_path / "nowhere") == Settings()
+
+
+def test_a_stack_on_a_full_disk_can_be_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing can be written down: all of it ends, nothing is taken for running afterwards, and that settings were lost is told."""
+    stack = _stack(tmp_path)
+    stack.save()
+    dataclasses.replace(_program("import time; time.sleep(600)"), name="mlflow").start(stack)
+    monkeypatch.setattr(state, "write_whole", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+    assert control.down(tmp_path) and marked.marked(stack.mark) == []
+    assert Stack.load(tmp_path) is None and "settings could not be kept (No space left on device)" in capsys.readouterr().err
 
 
 def test_workers_are_parts_that_come_and_go(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ with grpc.insecure_channel(sys.argv[1]) as channel:
 
 def test_the_road_of_a_model_on_a_stack(shell: Shell, tmp_path: Path) -> None:
     """Trained by a submitted job, promoted, served and asked; what is killed is healed by the next `up`; `down` leaves nothing."""
-    dataset = training.write_set(tmp_path / "set", 1, bundle.locate("tiny"), 64)
+    dataset = training.write_set(tmp_path / "set", 1, bundle.locate("tiny"), 128)
     rows = shell.up()
     assert {row["state"] for row in rows.values()} == {"up"} and all(row["version"] for row in rows.values())
     assert "with tiny" in rows["service"]["version"] and Path(rows["ray"]["log"]).is_file() and Path(rows["service"]["log"]).is_dir()
@@ -57,7 +57,7 @@ def test_the_road_of_a_model_on_a_stack(shell: Shell, tmp_path: Path) -> None:
     changes = ("num_steps=8", "num_workers=1", "sample_every_steps=0", "checkpoint.every_steps=2")
     short = [word for change in changes for word in ("--set", change)]
     training_job = ["jobs/stage1.py", "--recipe", "demo_stage1", *short, "--dataset", str(dataset), "--output", str(run)]
-    pictures = ["--source", "rorem", "--input", str(write_rorem(tmp_path / "pictures", 24, 64)), "--set", "records_per_shard=2"]
+    pictures = ["--source", "rorem", "--input", str(write_rorem(tmp_path / "pictures", 24, 128)), "--set", "records_per_shard=2"]
     building_job = ["jobs/build_stage2.py", "--recipe", "tabletop_data_stage2", *pictures, "--output", str(tmp_path / "built")]
     with _scraped(shell) as seen:
         for job, result in ((building_job, tmp_path / "built"), (training_job, run / "model")):

@@ -1,12 +1,15 @@
 """What callers hear while parts of the service are away, hung or forged."""
 
 import asyncio
+import errno
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from fastapi.testclient import TestClient
+from httpx2 import Response
 from ray.exceptions import NodeDiedError, ObjectLostError, OwnerDiedError, RayActorError
 from sqlalchemy.exc import OperationalError
 
@@ -15,9 +18,11 @@ from bfs_serve.api.service import Service
 from bfs_serve.edge.signature import HEADER, SECRET_VARIABLE, CallerFacts, signed
 from bfs_serve.job.orders import DRAWN_KINDS
 from bfs_serve.model.sampler import Sampler, SamplerSettings
+from bfs_serve.model.worker import failure
 from bfs_serve.store.blobs import Blobs
 from bfs_serve.store.jobs import JobStore
 from bfs_serve.store.records import Limits, NewJob
+from bfs_serve.telemetry import amounts
 
 MakePng = Callable[..., bytes]
 FIELDS = {"box": "8,4,40,28", "prompt": "a ball"}
@@ -42,6 +47,38 @@ def test_what_is_away_for_now_is_503(client: TestClient, monkeypatch: pytest.Mon
     assert answer.status_code == 503 and answer.headers["retry-after"] == "2" and answer.json()["type"].endswith(":busy")
     error = ValueError("a bug")
     assert client.get(f"/v1/jobs/{'0' * 32}").status_code == 500
+
+
+def test_a_full_disk_is_no_fault_of_anybody(client: TestClient, make_png: MakePng, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither that of the pictures nor that of the jobs: nothing is taken, callers are told to come again, and with room it is drawn."""
+    service: Service = client.app.state.service  # type: ignore[attr-defined]
+
+    def post() -> Response:
+        return client.post("/v1/layers", files={"background": make_png()}, data=FIELDS)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+        refused = [post()]
+        with pytest.raises(OSError) as caught:
+            service.blobs.put(b"a layer")
+    ended = failure(caught.value)
+    assert ended.retryable and ended.body["slug"] == "full", "a job whose result finds no room may be sent again"
+    with service.store._database.writing() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+    while (answer := post()).status_code == 202:
+        pass
+    refused.append(answer)
+    with monkeypatch.context() as patch:
+        patch.setattr(service.store, "count", AsyncMock(side_effect=OperationalError("INSERT", {}, Exception("database or disk is full"))))
+        service.tally.add({(amounts.REFUSED, "full"): 1})
+        assert "bfs_stored_bytes " in client.get("/metrics").text, "whoever watches over it sees on"
+    assert 'bfs_jobs_refused_total{reason="full"} 1.0' in client.get("/metrics").text
+    for answer in refused:
+        assert answer.status_code == 503 and answer.headers["retry-after"] == "60" and answer.json()["type"].endswith(":full")
+    with service.store._database.writing() as connection:
+        connection.exec_driver_sql("PRAGMA max_page_count=1073741823")
+    assert post().status_code == 202
 
 
 def test_who_names_the_caller_without_the_guard_is_not_believed(serve: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,6 +58,7 @@ def test_what_is_not_finished_in_time_goes_back_at_once(tmp_path: Path, make_png
         order = LayerOrder(width=48, height=32, background=blobs.put(make_png()), box=(8, 4, 40, 28), prompt="a", seed=7, steps=200)
         sampler = Sampler(SamplerSettings(*places, "bfs_serve.model.fake:FakeEngine", lease_s=3600, grace_s=0))
         await sampler.reconfigure({"models": [MODEL], "follow_s": 0})
+        assert await store.holders("worker:") == 1, "a replica that is ready is not known yet"
         accepted = await store.submit(NewJob("ann", "layer", order.model_dump(mode="json"), MODEL, "fake-fake", blobs=order.blobs))
         assert isinstance(accepted, Accepted)
         while not (await store.depth()).running:

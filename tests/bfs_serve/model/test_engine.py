@@ -9,6 +9,7 @@ from PIL import Image
 
 from bfs_model.errors import BadInput
 from bfs_model.integrity import read_manifest
+from bfs_platform.tabletop import vocabulary as tabletop
 from bfs_serve.job.engine import Canceled, Pin, Request, Settings
 from bfs_serve.model.engine import PipelineEngine
 
@@ -113,8 +114,9 @@ def test_previews_show_the_layer_as_it_will_be(bundle: Path) -> None:
     assert np.abs(final - last).mean() < 8  # the last step ends where its estimate points
 
 
-def test_a_model_of_few_words_tells_them() -> None:
+def test_a_model_of_few_words_tells_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """The embedded model offers what its captions were made of, as prompts say it; words that it would have to spell are left out."""
+    monkeypatch.setattr(tabletop, "SHAPES", (*tabletop.SHAPES, "lighthouse"))
     vocabulary = PipelineEngine("tiny", PipelineEngine.locate("tiny")).info.vocabulary
     assert vocabulary is not None and list(vocabulary) == ["size", "colour", "material", "shape"]
-    assert "glossy plastic" in vocabulary["material"] and "sphere" in vocabulary["shape"] and "teapot" not in vocabulary["shape"]
+    assert "glossy plastic" in vocabulary["material"] and vocabulary["shape"] == list(tabletop.WORLDS[2])

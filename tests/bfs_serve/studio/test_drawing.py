@@ -123,7 +123,7 @@ def test_a_model_that_is_gone_blocks_nothing(visit: Visit, live: LiveService) ->
     both = [one, one | {"name": SLOW, "state": "loading", "default": False}]
     studio = visit().open()
     studio.page.get_by_label("Model").select_option(SLOW)
-    studio.page.evaluate("dispatchEvent(new Event('pagehide'))")
+    studio.keeps("model", SLOW)
     live.faults["GET", "/v1/models"] = [answer(200, json.dumps({"models": [one]}).encode(), content_type="application/json")]
     studio.page.reload()
     studio.until("studio.document !== null")
