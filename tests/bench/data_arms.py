@@ -142,7 +142,7 @@ def ray(root: Path, output: Path, spec: DataSpec, base: str) -> tuple[Steady, fl
 def main(folder: str, num_records: str, rounds: str, *changes: str) -> None:
     """Both arms, interleaved, and before them a build of a quarter of the records, from which the large one is predicted."""
     connect_ray()
-    spec, root = resolve("tabletop_data_stage1", changes, DataSpec), Path(folder)
+    spec, root = resolve("tabletop_data_stage1", ["buckets=[[64,64]]", *changes], DataSpec), Path(folder)
     large = write_rorem(root / "large", int(num_records), size=64)
     small = write_rorem(root / "small", int(num_records) // 4, size=64)
     for number in range(int(rounds)):

@@ -1,4 +1,4 @@
-"""The road to the embedded model of 128 pixels, `infra/crisp/train.sh`."""
+"""The road to the embedded model, `infra/crisp/train.sh`."""
 
 import os
 import subprocess

@@ -15,7 +15,7 @@ import psutil
 
 from bfs_model import integrity
 
-RECIPE = ("--recipe", "tabletop_pixels", "--set", "records_per_shard=1", "--set", "max_reject_rate=0.5")
+RECIPE = ("--recipe", "tabletop_pixels", "--set", "buckets=[[64,64]]", "--set", "records_per_shard=1", "--set", "max_reject_rate=0.5")
 
 
 @dataclass

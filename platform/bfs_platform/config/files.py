@@ -37,8 +37,11 @@ def load(name_or_path: str | Path) -> Spec:
         raise BadInput("recipe", path, "is not a file", "give the name of a recipe or a resolved specification")
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
+        # The body of a manifest names no folders: the same result elsewhere has the same hash.
+        places = document.get("notes", {}).get("places", {}) if "body" in document else {}
         document = document["body"]["recipe"] if "body" in document else document
         name, values = document["recipe"], document["spec"]
+        values = values | {part: values.get(part, {}) | own for part, own in places.items()}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise BadInput("recipe", path, 'is not {"recipe": name, "spec": {…}}', "use a file that a job wrote beside its result") from None
     return _validated(name, values, path)

@@ -1,5 +1,6 @@
 """What a dataset build is told: the stages and their settings. Every stage receives only its own part."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -250,10 +251,16 @@ class DataSpec(Spec):
         return self
 
     def identity(self) -> dict[str, Any]:
-        """The resolved specification without `execution`: what belongs into the manifest, and loads as a recipe again."""
+        """The resolved specification without `execution` and `places`: what belongs into the body of the manifest."""
         resolved = self.resolved()
-        resolved["spec"] = {key: value for key, value in resolved["spec"].items() if key != "execution" and not self._is_later(key)}
+        kept = {key: value for key, value in resolved["spec"].items() if key != "execution" and not self._is_later(key)}
+        resolved["spec"] = _without_places(kept)
         return resolved
+
+    def places(self) -> dict[str, dict[str, Any]]:
+        """What `identity` leaves out: the folders of models and of other sets. With both, the recipe loads from a manifest again."""
+        values = {key: value for key, value in self.model_dump(mode="json").items() if not self._is_later(key)}
+        return {part: {k: v for k, v in values[part].items() if is_place(k, v)} for part, is_place in _PLACES.items() if part in values}
 
     def content(self) -> dict[str, Any]:
         """What decides the bytes of a shard as it is collected. A tolerance for rejects, where to stop, what is left out later do not."""
@@ -263,16 +270,21 @@ class DataSpec(Spec):
 
     def decisions(self) -> dict[str, Any]:
         """What decides a whole set, beside its rows, its models and the sets that it is kept apart from, which are known by content."""
-        return _without_places(self.identity()["spec"]) | {"execution": None}
+        return self.identity()["spec"] | {"execution": None}
 
     def _is_later(self, key: str) -> bool:
         return key in _LATER and getattr(self, key) == type(self).model_fields[key].default
 
 
+_PLACES: dict[str, Callable[[str, Any], bool]] = {
+    "models": lambda key, value: isinstance(value, str),
+    "curation": lambda key, value: key == "apart_from",
+}
+
+
 def _without_places(values: dict[str, Any]) -> dict[str, Any]:
     """Without the folders of models and of other sets: the same ones elsewhere are the same, and their contents are compared."""
-    places = {"models": lambda key, value: isinstance(value, str), "curation": lambda key, _: key == "apart_from"}
     return {
-        part: {key: value for key, value in own.items() if not places[part](key, value)} if part in places else own
+        part: {key: value for key, value in own.items() if not _PLACES[part](key, value)} if part in _PLACES else own
         for part, own in values.items()
     }

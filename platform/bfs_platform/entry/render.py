@@ -17,9 +17,11 @@ from bfs_platform.jobs import JobParser, connect_ray
 from bfs_platform.storage.path import location
 from bfs_platform.tabletop.render import DEFAULT_SAMPLES
 from bfs_platform.tabletop.sample import Request, Sample, make_chunk
-from bfs_platform.tabletop.vocabulary import DEFAULT_WORLD, SPLITS
+from bfs_platform.tabletop.vocabulary import SPLITS
 from bfs_platform.tabletop.writer import KIND, Partial
 
+# What the embedded model was trained on; older sets stay what they are, so `Request` keeps its own.
+_RESOLUTION, _WORLD = 128, 2
 _CHUNK = 4  # scenes per task: two seconds of work, so that little is lost and nobody waits long
 
 
@@ -30,11 +32,9 @@ def main(arguments: list[str] | None = None) -> Path:
     parser.add_argument("--seed", type=int, default=0, help="scene i depends only on the seed, the split and i (default 0)")
     parser.add_argument("--output", required=True, help="directory to write; a committed one is replaced")
     parser.add_argument("--split", default="train", help=f"{', '.join(SPLITS)}: they share no combination of shape, colour and material")
-    parser.add_argument("--resolution", type=int, default=64, help="side of the pictures in pixels (default 64)")
+    parser.add_argument("--resolution", type=int, default=_RESOLUTION, help=f"side of the pictures in pixels (default {_RESOLUTION})")
     parser.add_argument("--samples", type=int, default=DEFAULT_SAMPLES, help=f"light paths per pixel (default {DEFAULT_SAMPLES})")
-    parser.add_argument(
-        "--world", type=int, default=DEFAULT_WORLD, help=f"which world (default {DEFAULT_WORLD}): 2 adds shapes, textures, low lights"
-    )
+    parser.add_argument("--world", type=int, default=_WORLD, help=f"which world (default {_WORLD}): 1 has fewer shapes, textures, lights")
     parser.add_argument("--edits", action="store_true", help="also each scene with its object moved, scaled, duplicated and recoloured")
     given = parser.parse_args(arguments)
     request = Request(given.seed, given.split, given.resolution, given.samples, given.world, given.edits)

@@ -1,4 +1,4 @@
-"""The tabletop world at 128 pixels: its data, its networks, and both stages. Every run averages its weights and can be made longer.
+"""How the embedded model is trained: its data, its networks, and both stages. Every run averages its weights and can be made longer.
 
 Sizes are for one core that multiplies in bfloat16: 60 samples a second of the backbone, half as many of the stages.
 """
@@ -47,13 +47,11 @@ def crisp_data_backbone() -> DataSpec:
 
 @recipe
 def crisp_rgb_vae() -> TrainSpec:
-    """The RGB VAE on crops. A fresh base begins with what fits of the embedded bundle of 64 pixels.
+    """The RGB VAE on crops. A fresh base begins with what fits of the embedded bundle.
 
     Latents that say little more than must be said are easier to draw, and their decoder makes less of errors (infra/crisp/README.md).
     """
-    network = RgbVaeSpec(
-        crop=64, object_weight=3.0, edge_weight=1.0, colour_weight=2.0, kl_weight=1e-4, scale_weight=0.5, balanced=True, grown_from="tiny"
-    )
+    network = RgbVaeSpec(crop=64, object_weight=3.0, edge_weight=1.0, colour_weight=2.0, kl_weight=1e-4, balanced=True, grown_from="tiny")
     return _run(network, num_steps=6000, batch_size=12, lr=1e-3, betas=(0.9, 0.99), half_life=6000)
 
 
@@ -62,6 +60,22 @@ def crisp_rgba_vae() -> TrainSpec:
     """The RGBA VAE, grown from the RGB VAE, on crops around what a layer shows."""
     network = RgbaVaeSpec(crop=64, opaque_probability=0.15, reference_weight=0.002, perceptual="gradients")
     return _run(network, num_steps=4000, batch_size=12, lr=4e-4, betas=(0.5, 0.9), half_life=6000)
+
+
+@recipe
+def crisp_rgba_decoder() -> TrainSpec:
+    """The decoder of the RGBA VAE alone, on latents that are off as drawn ones are: else it makes blotches of what is wrong."""
+    network = RgbaVaeSpec(
+        init="base",
+        decoder_only=True,
+        crop=64,
+        opaque_probability=0.15,
+        noise=0.4,
+        alpha_weight=2.5,
+        perceptual="gradients",
+        min_psnr_db=30.0,
+    )
+    return _run(network, num_steps=1600, batch_size=12, lr=3e-4, half_life=1500, betas=(0.5, 0.9), bfloat16=True)
 
 
 @recipe

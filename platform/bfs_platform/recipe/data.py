@@ -3,14 +3,14 @@
 from bfs_platform.config.registry import recipe
 from bfs_platform.data.spec import BackgroundSpec, CheckSpec, DataSpec, EncodeSpec, ShadowSpec
 
-TABLETOP = ((64, 64),)
+TABLETOP = ((128, 128),)
 # Short side 512 as in the paper (§5), areas up to 1024×512, both orientations.
 PHOTOGRAPHS = ((512, 512), (512, 640), (640, 512), (512, 768), (768, 512), (512, 1024), (1024, 512))
 
 
 @recipe
 def tabletop_data_stage1() -> DataSpec:
-    """Stage-1 set of the tabletop world: 64×64, closed-form matting, procedural shadows, encoded."""
+    """Stage-1 set of the tabletop world: 128×128, closed-form matting, procedural shadows, encoded."""
     return DataSpec(stage=1, buckets=TABLETOP)
 
 

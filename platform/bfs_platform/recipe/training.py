@@ -135,13 +135,13 @@ def demo_stage1() -> TrainSpec:
     """Stage 1 as `make demo` runs it: a few steps on from the shipped weights."""
     spec = tabletop_stage1()
     network = spec.network.model_copy(update={"init": "base"})
-    return _short(spec.model_copy(update={"network": network, "num_steps": 24}), lr=2e-5)
+    return _short(spec.model_copy(update={"network": network, "num_steps": 12}), lr=2e-5)
 
 
 @recipe
 def demo_stage2() -> TrainSpec:
     """Stage 2 as `make demo` runs it: a few steps on from the stage-1 model."""
-    return _short(tabletop_stage2().model_copy(update={"num_steps": 24}), lr=2e-5)
+    return _short(tabletop_stage2().model_copy(update={"num_steps": 12}), lr=2e-5)
 
 
 @recipe
@@ -163,8 +163,8 @@ def _short(spec: TrainSpec, lr: float) -> TrainSpec:
     return spec.model_copy(
         update={
             "optimizer": OptimizerSpec(lr=lr, warmup_steps=4),
-            "checkpoint": CheckpointSpec(every_steps=12, keep=2),
-            "sample_every_steps": 24,
+            "checkpoint": CheckpointSpec(every_steps=6, keep=2),
+            "sample_every_steps": 12,
             "log_every_steps": 4,
         }
     )

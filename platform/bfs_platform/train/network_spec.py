@@ -43,16 +43,13 @@ class RgbVaeSpec(Spec):
     `grown_from`: a bundle whose VAE has fewer levels. A `fresh` base begins with what fits of it (`bfs_model.tiny.growth`), which
     then need not be learned again. `decoder_only` leaves the encoder and the scale of the latents as they are. `noise` is the
     largest noise put on the latents, in units of their spread, before they are decoded: see `RgbaVaeSpec`. `init`: a `fresh`
-    spread of the posterior, or that of the base. `scale_weight` of the error of pictures that are decoded from latents of half
-    the size: what latents then have no room for is detail that a transformer would have to learn as noise (Skorokhodov et al.,
-    Improving the Diffusability of Autoencoders, 2025; Kouzelis et al., EQ-VAE, 2025). `balanced`: at the end the channels of the
-    latents are scaled to posteriors of one width (`autoencoders.balance`).
+    spread of the posterior, or that of the base. `balanced`: at the end the channels of the latents are scaled to posteriors of
+    one width (`autoencoders.balance`).
     """
 
     kind: Literal["rgb_vae"] = "rgb_vae"
     init: Literal["fresh", "base"] = "fresh"
     kl_weight: Weight = 1e-6
-    scale_weight: Weight = 0.0
     balanced: bool = False
     object_weight: Weight = 1.0
     edge_weight: Weight = 0.5
@@ -88,7 +85,6 @@ class RgbaVaeSpec(Spec):
     crops around what a layer shows, 0 for whole layers, which are mostly empty. `noise` is the largest noise put on the latents
     before they are decoded: latents that are drawn are never quite right, and a decoder that knows only true ones makes blotches
     of what is wrong (noise-augmented decoding: Zheng et al., Diffusion Transformers with Representation Autoencoders, 2025).
-    `scale_weight`: as of `RgbVaeSpec`.
     `held_out`: records to measure on, and what they must show for the gates to pass (`measures.rgba_figures`).
     """
 
@@ -96,7 +92,6 @@ class RgbaVaeSpec(Spec):
     init: Literal["fresh", "base"] = "fresh"
     decoder_only: bool = False
     kl_weight: Weight = 1e-6
-    scale_weight: Weight = 0.0
     reference_weight: Weight = 1e-2
     alpha_weight: Weight = 1.0
     empty_weight: Weight = 2.0

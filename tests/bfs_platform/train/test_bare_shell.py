@@ -96,7 +96,7 @@ def test_training_by_job_submission(
 def test_a_build_joins(cluster: tuple[Head, Path], base: Path, repo_root: Path, tmp_path: Path) -> None:
     """`RAY_ADDRESS=HOST:PORT python jobs/build_stage1.py …`: Ray Data on the running cluster."""
     head, home = cluster
-    source = write_rorem(tmp_path / "source", 3, 64)
+    source = write_rorem(tmp_path / "source", 3, 128)
     command = [
         sys.executable,
         str(repo_root / "jobs/build_stage1.py"),

@@ -75,7 +75,8 @@ def build(
             notes |= {"skipped_files": plan.ledger.num_skipped, "unread_captions": unread}
             for encoder, count in unread.items():
                 say(f"warning: {encoder} did not read {count} of {plan.num_records} captions whole: too long, or of unknown words")
-            notes |= {"input": str(source.root), "base": base, "execution": spec.execution.model_dump(mode="json")}
+            notes |= {"input": str(source.root), "base": base, "places": spec.places()}
+            notes |= {"execution": spec.execution.model_dump(mode="json")}
             return _committed(workspace, plan, spec, notes | {"measured": measured})
     except sqlite3.OperationalError as error:  # "database or disk is full"
         remedy = "set TMPDIR to a folder with more room, and run the build again to go on"

@@ -50,12 +50,7 @@ class RgbVaeModule(nn.Module):
         terms["colour"] = F.l1_loss(_opponents(output), _opponents(images))
         terms["kl"] = rgba_vae.kl_to_standard_normal(posterior.mean, posterior.logvar)
         total = terms["pixel"] + self.settings.edge_weight * terms["edge"] + self.settings.colour_weight * terms["colour"]
-        total = total + self.settings.kl_weight * terms["kl"]
-        if self.settings.scale_weight:
-            small, wanted = self.vae.decode(F.avg_pool2d(latents, 2), return_dict=False)[0], F.avg_pool2d(images, 2)
-            terms["scale"] = F.l1_loss(small, wanted) + self.settings.edge_weight * edges(small, wanted)
-            total = total + self.settings.scale_weight * terms["scale"]
-        return total, terms
+        return total + self.settings.kl_weight * terms["kl"], terms
 
 
 class RgbVaeTask:

@@ -21,15 +21,6 @@ def edges(a: Tensor, b: Tensor) -> Tensor:
     return horizontal + F.l1_loss(a[..., 1:, :] - a[..., :-1, :], b[..., 1:, :] - b[..., :-1, :])
 
 
-def halved(layers: Tensor) -> Tensor:
-    """Layers [B, 4, H, W] in [-1, 1] at half the size: colours weigh as much as they show."""
-    colour, alpha = layers.split([3, 1], dim=1)
-    shown = (alpha + 1) / 2
-    small = F.avg_pool2d(shown, 2)
-    colour = F.avg_pool2d(colour * shown, 2) / small.clamp_min(1e-4)
-    return torch.cat([torch.where(small > 0, colour, 0), small * 2 - 1], dim=1)
-
-
 def channels_last(images: Tensor) -> Tensor:
     """The layout in which convolutions take half the time on a CPU; weights stay contiguous, as DeepSpeed wants them."""
     return images.contiguous(memory_format=torch.channels_last)

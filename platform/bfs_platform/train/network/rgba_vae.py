@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bfs_model import BFSPipeline
@@ -16,7 +15,7 @@ from bfs_model.network import rgba_vae
 from bfs_model.network.perceptual import Lpips, MultiScaleGradients, Perceptual
 from bfs_platform.train.network.export import load_parts, save_parts
 from bfs_platform.train.network.measures import rgba_figures
-from bfs_platform.train.network.pixels import channels_last, check_crop, crops, decoder_noise, edges, halved, latent_noise
+from bfs_platform.train.network.pixels import channels_last, check_crop, crops, decoder_noise, edges, latent_noise
 from bfs_platform.train.network_spec import RgbaVaeSpec
 from bfs_platform.train.report.gates import Gate, GateReport, hold_out
 from bfs_platform.train.sample import batches
@@ -59,10 +58,6 @@ class RgbaVaeModule(nn.Module):
             terms["kl"] = rgba_vae.kl_to_standard_normal(posterior.mean, posterior.logvar)
             terms["reference"] = self._drift(layers)
             weights |= {"kl": s.kl_weight, "reference": s.reference_weight}
-        if s.scale_weight:
-            small = rgba_vae.clipped_alpha(self.vae.decode(F.avg_pool2d(latents, 2), return_dict=False)[0])
-            terms["scale"] = (rgba_vae.random_background_loss(halved(layers), small).clamp_min(0) + 1e-4).sqrt().mean()
-            weights["scale"] = s.scale_weight
         if self.perceptual is not None:
             terms["perceptual"] = self._perceptual(output, layers, self.perceptual)
             weights["perceptual"] = s.perceptual_weight

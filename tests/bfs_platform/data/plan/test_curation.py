@@ -1,6 +1,7 @@
 """What a whole set leaves out: near-copies in nearly the same place, pictures of other sets, and the poorest."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from bfs_model.picture.boxes import Box
+from bfs_platform.config.files import load
 from bfs_platform.data.execute.build import build, in_process
 from bfs_platform.data.plan.curation import curate, quantiles
 from bfs_platform.data.plan.ledger import Ledger
@@ -103,19 +105,26 @@ def test_measures_tell_what_they_are_called_after() -> None:
 def test_a_build_leaves_out_what_its_recipe_says(rorem: Callable[..., Path], tmp_path: Path, pixel_spec: DataSpec) -> None:
     """A held-out set's records, and the least sharp of the rest, are missing, listed with their reasons, and no fault of the source."""
 
+    def recipe(**curation: Any) -> DataSpec:
+        return pixel_spec.model_copy(update={"stage": 2, "max_reject_rate": 0.0, "curation": CurationSpec(**curation)})
+
     def built(root: Path, name: str, **curation: Any) -> Path:
-        spec = pixel_spec.model_copy(update={"stage": 2, "max_reject_rate": 0.0, "curation": CurationSpec(**curation)})
-        source = open_source("rorem", root)
+        spec, source = recipe(**curation), open_source("rorem", root)
         build(source, tmp_path / name, spec, stream=in_process(source, spec, tmp_path / name))
         return tmp_path / name
 
     root = rorem(7)
     held_out = built(rorem(2, name="two"), "held-out")
-    output = built(root, "out", apart_from=(str(held_out),), apart_bits=0, sharpness=BoundSpec(worst=0.2))
+    wanted = {"apart_from": (str(held_out),), "apart_bits": 0, "sharpness": BoundSpec(worst=0.2)}
+    output = built(root, "out", **wanted)
     rejects = {line["id"]: line["reason"] for line in map(json.loads, (output / "rejects.jsonl").read_text().splitlines())}
     assert {i for i, reason in rejects.items() if reason == "held_out"} == {"0000", "0001"}
     assert list(rejects.values()).count("low_quality") == 1 and len(open_dataset(output)) == 4
     assert open_dataset(output).body["apart_from"] == [{"name": "held-out", "content_hash": open_dataset(held_out).content_hash}]
     assert "sharpness 1% below" in as_text(describe(output))
+    assert load(output / "manifest.json") == recipe(**wanted), "a recipe again, folders and all"
+    moved = shutil.move(held_out, tmp_path / "elsewhere" / "held-out")
+    again = built(root, "again", **wanted | {"apart_from": (str(moved),)})
+    assert open_dataset(again).content_hash == open_dataset(output).content_hash, "the same set, apart from the same one elsewhere"
     plain = built(root, "plain")
     assert "curation" not in open_dataset(plain).body["recipe"]["spec"] and len(open_dataset(plain)) == 7

@@ -112,7 +112,7 @@ def test_the_shipped_classifier_knows_true_renders() -> None:
 
     recogniser, right = load_recogniser(), []
     for index in range(3):
-        sample = make_sample(Request(seed=5, split="heldout", samples=16), index)
+        sample = make_sample(Request(seed=5, split="heldout", resolution=128, samples=16, world=2), index)
         picture = np.asarray(Image.open(io.BytesIO(sample.images["source"])))
         words = words_of(sample.record["caption"])
         assert words is not None

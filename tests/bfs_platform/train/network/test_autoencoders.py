@@ -1,78 +1,18 @@
-"""Latents that are easy to draw: pictures of half the size from half of them (`scale_weight`), channels of one precision (`balanced`)."""
+"""Latents that are easy to draw: a posterior that is gone on with, channels of one precision (`balanced`)."""
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderKL
-from torch import Tensor, nn
 
 from bfs_model import BFSPipeline
 from bfs_platform.config import resolve
 from bfs_platform.data.shard.reading import open_dataset
-from bfs_platform.train.network.autoencoders import RgbVaeModule, RgbVaeTask, balance
-from bfs_platform.train.network.pixels import halved
-from bfs_platform.train.network.rgba_vae import RgbaVaeModule
-from bfs_platform.train.network_spec import RgbaVaeSpec, RgbVaeSpec
+from bfs_platform.train.network.autoencoders import RgbVaeTask, balance
+from bfs_platform.train.network_spec import RgbVaeSpec
 from bfs_platform.train.sample import batches
 from bfs_platform.train.spec import TrainSpec
-
-SIDE = 16
-
-
-class Rearranged(nn.Module):
-    """A VAE without loss: two by two pixels become one latent of four times the channels, and the other way round."""
-
-    def encode(self, images: Tensor) -> Any:
-        mean = F.pixel_unshuffle(images, 2)
-        return SimpleNamespace(latent_dist=SimpleNamespace(mean=mean, logvar=torch.full_like(mean, -30), std=torch.zeros_like(mean)))
-
-    def decode(self, latents: Tensor, return_dict: bool) -> tuple[Tensor]:
-        return (F.pixel_shuffle(latents, 2),)
-
-
-def smooth(channels: int) -> Tensor:
-    """A picture of one colour: of every size the same."""
-    return torch.full((1, channels, SIDE, SIDE), 0.25)
-
-
-def grained(channels: int) -> Tensor:
-    """A picture whose detail is finer than two pixels: such latents, halved, still show it."""
-    return smooth(channels) * torch.tensor([1.0, -1.0]).repeat(SIDE // 2)
-
-
-def terms_of(picture: Tensor, scale_weight: float) -> tuple[Tensor, dict[str, Tensor]]:
-    noise = torch.zeros(1, picture.shape[1] * 4, SIDE // 2, SIDE // 2)
-    spread = torch.zeros(1, 1, 1, 1)
-    if picture.shape[1] == 3:
-        rgb = RgbVaeModule(Rearranged(), RgbVaeSpec(scale_weight=scale_weight, kl_weight=0))
-        return rgb(picture, torch.ones(1, 1, SIDE, SIDE), noise, spread)
-    rgba = RgbaVaeModule(Rearranged(), Rearranged(), RgbaVaeSpec(scale_weight=scale_weight, decoder_only=True))
-    return rgba(picture, noise, spread)
-
-
-@pytest.mark.parametrize("channels", [3, 4])
-def test_detail_in_halved_latents_costs(channels: int) -> None:
-    """Nothing where half the latents are half the picture; where they show detail that half the picture has not, its error."""
-    least = terms_of(smooth(channels), 2.0)[1]["scale"]
-    total, terms = terms_of(grained(channels), 2.0)
-    without, others = terms_of(grained(channels), 0.0)
-    assert float(least) <= 0.0101 and float(terms["scale"]) > 0.1
-    assert "scale" not in others and float(total - without) == pytest.approx(2 * float(terms["scale"]), rel=1e-5)
-
-
-def test_layers_are_halved_as_they_show() -> None:
-    """Of a square of which a quarter shows red and the rest hides green, a quarter shows, all of it red; of none, nothing."""
-    layers = torch.full((1, 4, 2, 4), -1.0)
-    layers[:, 1] = 1.0  # green everywhere, under alpha 0
-    layers[0, :, 0, 0] = torch.tensor([1.0, -1.0, -1.0, 1.0])
-    small = halved(layers)
-    assert small.shape == (1, 4, 1, 2)
-    torch.testing.assert_close(small[0, :, 0, 0], torch.tensor([1.0, -1.0, -1.0, -0.5]))
-    assert float(small[0, 3, 0, 1]) == -1.0
 
 
 @pytest.mark.parametrize("init", ["fresh", "base"])
