@@ -25,8 +25,8 @@ def test_a_set_is_the_same_on_a_cluster_and_alone(ray_cluster: Any, tmp_path: Pa
     with Partial(tmp_path / "world", REQUEST).opened() as partial:
         for made in expected[5:12]:
             partial.add(made)
-    arguments = ["--scenes", str(num_scenes), "--seed", "7", "--split", "validation", "--resolution", "24", "--samples", "4", "--world", "1"]
-    manifest = main([*arguments, "--output", str(tmp_path / "world")])
+    arguments = ["--scenes", str(num_scenes), "--seed", "7", "--split", "validation", "--world", "1", "--resolution", "24"]
+    manifest = main([*arguments, "--samples", "4", "--output", str(tmp_path / "world")])
     assert verify(manifest.parent, "source")["notes"]["num_rendered"] == num_scenes - 7
     assert json.loads((manifest.parent / "meta.json").read_text()) == [made.record for made in expected]
     for made in expected:
