@@ -22,25 +22,29 @@ MAX_SEED = 2**32 - 1
 
 _BOX_REMEDY = "give x0, y0, x1, y1 in pixels with x0 < x1 and y0 < y1"
 _BOX_KEYS = ({"x0", "y0", "x1", "y1"}, {"x", "y", "width", "height"})
-_INTEGER = {"type": "integer"}
+_MAX_CORNER = 2**31
+_CORNER = {"type": "integer", "minimum": -_MAX_CORNER, "maximum": _MAX_CORNER}
+_LENGTH = _CORNER | {"minimum": 1}
 
 
-def _object_schema(*keys: str) -> dict[str, Any]:
-    return {"type": "object", "properties": dict.fromkeys(keys, _INTEGER), "required": list(keys), "additionalProperties": False}
+def _object_schema(**numbers: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": numbers, "required": list(numbers), "additionalProperties": False}
 
 
 _BOX_SCHEMA = {
     "anyOf": [
-        {"type": "array", "items": _INTEGER, "minItems": 4, "maxItems": 4},
-        _object_schema("x0", "y0", "x1", "y1"),
-        _object_schema("x", "y", "width", "height"),
+        {"type": "array", "items": _CORNER, "minItems": 4, "maxItems": 4},
+        _object_schema(x0=_CORNER, y0=_CORNER, x1=_CORNER, y1=_CORNER),
+        _object_schema(x=_CORNER, y=_CORNER, width=_LENGTH, height=_LENGTH),
     ],
     "description": "Where the object goes, in pixels of the background; half-open, origin top left.",
     "examples": [[40, 60, 200, 220]],
 }
 
 
-_MAX_CORNER = 2**31
+def whole(value: Any) -> Any:
+    """`5` where `5.0` is given, else what is given: to JSON Schema, and in JavaScript, both are the same integer."""
+    return int(value) if type(value) is float and value.is_integer() else value
 
 
 def parse_box(value: Any) -> Box:
@@ -49,12 +53,13 @@ def parse_box(value: Any) -> Box:
         return value
     if isinstance(value, dict) and set(value) not in _BOX_KEYS:
         raise BadInput("box", sorted(value), "is not an object with x0, y0, x1, y1 or x, y, width, height", _BOX_REMEDY)
-    numbers = list(value.values()) if isinstance(value, dict) else value
-    if not isinstance(numbers, list) or any(type(n) is not int for n in numbers):
+    given = [*value.values()] if isinstance(value, dict) else value
+    numbers: list[Any] = [whole(n) for n in given] if isinstance(given, list) else [None]
+    if any(type(n) is not int for n in numbers):
         raise BadInput("box", ascii(value), "is not four whole numbers", _BOX_REMEDY)
     if any(abs(n) > _MAX_CORNER for n in numbers):
         raise BadInput("box", "<huge numbers>", "lies outside of any picture", _BOX_REMEDY)
-    return Box.of(value)
+    return Box.of(dict(zip(value, numbers, strict=True)) if isinstance(value, dict) else numbers)
 
 
 def parse_prompt(value: Any) -> str:
@@ -63,13 +68,13 @@ def parse_prompt(value: Any) -> str:
     """
     if not isinstance(value, str):
         raise BadInput("prompt", type(value).__name__, "is not text", "describe the object in words")
-    text = value.translate({9: " ", 10: " ", 13: " "}).strip()
+    text = value.translate({9: " ", 10: " ", 13: " "})
     shown = f"<{len(value)} characters>"  # the prompt itself is never repeated
     if any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
         raise BadInput("prompt", shown, "holds control characters or half a surrogate pair", "send plain text in UTF-8")
     if len(text) > MAX_PROMPT_CHARS:
         raise BadInput("prompt", shown, f"is longer than {MAX_PROMPT_CHARS} characters", "shorten it")
-    return text
+    return text.strip()
 
 
 def parse_base64(value: Any) -> bytes:
@@ -95,7 +100,12 @@ _IMAGE_SCHEMA = {"type": "string", "contentEncoding": "base64", "description": "
 _DOCUMENT_SCHEMA = _IMAGE_SCHEMA | {
     "description": "A .zip, .ora or .psd that BFS wrote, or a picture, which becomes a document of one layer; in base64."
 }
-_PROMPT_SCHEMA = {"type": "string", "maxLength": MAX_PROMPT_CHARS, "description": "What to draw; may be empty beside a reference."}
+_PROMPT_SCHEMA = {
+    "type": "string",
+    "maxLength": MAX_PROMPT_CHARS,
+    "pattern": r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]*$",
+    "description": "What to draw; may be empty beside a reference.",
+}
 ImageBytes = Annotated[bytes, BeforeValidator(parse_base64), WithJsonSchema(_IMAGE_SCHEMA)]
 BoxField = Annotated[Box, BeforeValidator(parse_box), WithJsonSchema(_BOX_SCHEMA)]
 Prompt = Annotated[str, BeforeValidator(parse_prompt), WithJsonSchema(_PROMPT_SCHEMA)]
@@ -103,8 +113,9 @@ Prompt = Annotated[str, BeforeValidator(parse_prompt), WithJsonSchema(_PROMPT_SC
 
 _STRICT = ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True, frozen=True)
 _MODEL = "One of those that GET /v1/models lists; the first of them where none is named."
-Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
-Steps = Annotated[int, Field(ge=1, le=MAX_STEPS)]
+_WHOLE = BeforeValidator(whole)
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED), _WHOLE]
+Steps = Annotated[int, Field(ge=1, le=MAX_STEPS), _WHOLE]
 Guidance = Annotated[float, Field(ge=0, le=20, description="How much the prompt counts; 1 is the model by itself, in half the time.")]
 Name = Annotated[str, Field(min_length=1, max_length=240)]  # `bfs_model.document.scene_layer.NAME_ROOM`
 BlendMode = Literal["normal", "multiply", "screen"]  # `bfs_model.picture.blending.BLEND_MODES`
@@ -128,7 +139,7 @@ class LayerFields(Fields):
 
     box: BoxField
     prompt: Prompt
-    candidates: Annotated[int, Field(ge=1, le=MAX_CANDIDATES, description="Layers to draw, with the seeds seed, seed + 1, …")] = 1
+    candidates: Annotated[int, Field(ge=1, le=MAX_CANDIDATES, description="Layers to draw, with the seeds seed, seed + 1, …"), _WHOLE] = 1
 
 
 class LayerBody(LayerFields):
@@ -201,8 +212,8 @@ class EditFields(BaseModel):
 
     layer: Name
     name: Name | None = None
-    x: Annotated[int, Field(ge=-(2**20), le=2**20)] | None = None
-    y: Annotated[int, Field(ge=-(2**20), le=2**20)] | None = None
+    x: Annotated[int, Field(ge=-(2**20), le=2**20), _WHOLE] | None = None
+    y: Annotated[int, Field(ge=-(2**20), le=2**20), _WHOLE] | None = None
     scale: Annotated[float, Field(gt=0, le=16, description="About the layer's centre.")] | None = None
     opacity: Annotated[float, Field(ge=0, le=1)] | None = None
     blend_mode: BlendMode | None = None

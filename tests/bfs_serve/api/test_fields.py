@@ -51,7 +51,7 @@ def test_three_spellings_of_a_box_mean_the_same(box: object) -> None:
     [
         "1,2,3,4",
         [1, 2, 3],
-        [1, 2, 3, 4.0],
+        [1, 2, 3, 4.5],
         [1, 2, 3, True],
         [3, 2, 1, 4],
         {"x0": 1, "y0": 2, "x1": 5},
@@ -78,7 +78,7 @@ def test_other_boxes_are_refused(box: object) -> None:
         {"seed": -1},
         {"seed": 2**32},
         {"seed": "7"},
-        {"seed": 1.0},
+        {"seed": 1.5},
         {"steps": 0},
         {"steps": 201},
         {"split_effects": 1},
@@ -95,7 +95,14 @@ def test_nothing_is_coerced_and_nothing_extra_is_taken(changes: dict[str, object
         LayerBody.model_validate_json(body(**changes))
 
 
-@pytest.mark.parametrize("prompt", ["a\x00b", "a\x1b[31m", "\x7f", "half \ud800 pair", "x" * (MAX_PROMPT_CHARS + 1)])
+def test_a_whole_number_may_have_a_point() -> None:
+    """To JSON Schema `5.0` is an integer, and some languages write it so."""
+    parsed = LayerBody.model_validate_json(body(seed=7.0, steps=28.0, candidates=2.0, box={"x": 1.0, "y": 2, "width": 4, "height": 5.0}))
+    assert (parsed.seed, parsed.steps, parsed.candidates, parsed.box) == (7, 28, 2, Box(1, 2, 5, 7))
+    assert all(type(number) is int for number in (parsed.seed, parsed.steps, parsed.candidates, *parsed.box))
+
+
+@pytest.mark.parametrize("prompt", ["\x1f", "a\x00b", "a\x1b[31m", "\x7f", "half \ud800 pair", "x" * (MAX_PROMPT_CHARS + 1)])
 def test_unprintable_or_endless_prompts_are_refused(prompt: str) -> None:
     """The error gives the length, never the text."""
     with pytest.raises(BadInput) as caught:

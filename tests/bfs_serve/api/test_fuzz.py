@@ -5,9 +5,11 @@ methods that are not, security that is declared and not kept.
 """
 
 import asyncio
+import base64
+import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,11 @@ from bfs_serve.store.blobs import Blobs
 from bfs_serve.store.jobs import JobStore
 from bfs_serve.store.records import Limits, Wanted
 
+# The service runs in threads of this process: what they draw from `random` is taken for the strategies' doing.
+pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
+
 EXAMPLES = 6
+ORDERS = 40
 KEY = {"Authorization": "Bearer secret"}
 FAKE = "bfs_serve.model.fake:FakeEngine"
 
@@ -108,3 +114,54 @@ def _ask(operation: Any, mode: GenerationMode, api: Api) -> None:
         case.call_and_validate(base_url=api.url, headers=api.headers, excluded_checks=excluded)
 
     ask()
+
+
+# What no schema says of several fields together, each by the rule that a refusal names.
+TOGETHER = ("is empty", "goes together with redraw", "is not the name of a layer", "is also the name of")
+SIDE, WITHIN = 48, [4, 6, 40, 30]
+
+
+@pytest.mark.parametrize("path", ["layers", "extractions", "documents", "exports"])
+def test_what_the_document_allows_becomes_a_job(api: Api, make_png: Callable[..., bytes], path: str) -> None:
+    """Given pictures that can be read, a box that lies in them and a model that is served; else as the schema has it."""
+    pictures = {key: make_png(SIDE, SIDE, seed) for seed, key in enumerate(("background", "composite", "document", "reference"))}
+    (operation,) = (one for one in _operations(api.document) if one.label == f"POST /v1/{path}")
+    asked = taken = 0
+
+    @settings(max_examples=ORDERS, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(case=operation.as_strategy(generation_mode=GenerationMode.POSITIVE))
+    def ask(case: Any) -> None:
+        nonlocal taken, asked
+        asked += 1
+        if key := case.headers.get("idempotency-key"):  # each request is another one
+            case.headers["idempotency-key"] = f"{path} {asked} {key}"[:128]
+        case.body = _made_real(case.body, pictures, case.media_type == "application/json")
+        answer = case.call(base_url=api.url, headers=api.headers)
+        if answer.status_code not in (200, 202):
+            rules = [error.get("rule", "") for error in answer.json().get("errors", [{}])]
+            assert all(rule.startswith(TOGETHER) for rule in rules), answer.text
+        else:
+            taken += 1
+
+    ask()
+    assert taken > ORDERS // 8
+
+
+def _made_real(body: dict[str, Any], pictures: dict[str, bytes], is_json: bool) -> dict[str, Any]:
+    """The same request with real pictures, boxes and models wherever it has any; in a form, with real JSON in its lists."""
+    x0, y0, x1, y1 = WITHIN
+    spelled = {"x0": x0, "y0": y0, "x1": x1, "y1": y1, "x": x0, "y": y0, "width": x1 - x0, "height": y1 - y0}
+    lists = {"layers": [{"box": WITHIN, "prompt": "a ball"}], "edits": [], "order": ["a ball"]}
+    made = dict(body)
+    for key, value in body.items():
+        if key in pictures and value is not None:
+            made[key] = base64.b64encode(pictures[key]).decode() if is_json else pictures[key]
+        elif key == "model" and value is not None:
+            made[key] = "fake"
+        elif key == "box" and value is not None:
+            made[key] = ",".join(map(str, WITHIN)) if not is_json else WITHIN if isinstance(value, list) else {k: spelled[k] for k in value}
+        elif key == "layers" and is_json:
+            made[key] = [_made_real(one, pictures, is_json) for one in value]
+        elif key in lists and not is_json:
+            made[key] = json.dumps(lists[key])
+    return made

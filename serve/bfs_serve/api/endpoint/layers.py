@@ -27,7 +27,8 @@ _RETRY_AFTER = {"Retry-After": "1"}
 router = APIRouter(tags=["drawing"])
 
 Prefer = Annotated[list[str] | None, Header(description="`wait=N`: answer with the result if it comes within N seconds")]
-Key = Annotated[str | None, Header(description="repeating a request with the same key gives the same job", min_length=1, max_length=128)]
+_AGAIN = "repeating a request with the same key gives the same job"
+Key = Annotated[str | None, Header(description=_AGAIN, min_length=1, max_length=128, json_schema_extra={"pattern": "^[ -~]*$"})]
 Wished = Annotated[Format | None, Query(description="wins over Accept")]
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"model": JobResult, "content": responses.FILES, "description": "The result, if it came within `Prefer: wait=N`."},

@@ -152,7 +152,8 @@ def refused(key: str, value: object, rule: str, remedy: str, slug: str = "invali
 def request_body(form: Form[Any]) -> dict[str, Any]:
     """Both ways to ask, for the OpenAPI document."""
     schema = form.fields.model_json_schema(ref_template="#/components/schemas/{model}")
-    properties: dict[str, Any] = schema["properties"]
+    properties: dict[str, Any] = {key: _without_null(value) for key, value in schema["properties"].items()}
+    schema["properties"] = properties
     if "box" in properties:
         properties["box"] = {
             "type": "string",
@@ -169,6 +170,15 @@ def request_body(form: Form[Any]) -> dict[str, Any]:
     body = form.body.model_json_schema(ref_template="#/components/schemas/{model}")
     body.pop("$defs", None)
     return {"required": True, "content": {"multipart/form-data": {"schema": schema}, "application/json": {"schema": body}}}
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """A field of a form is text or left out."""
+    if "anyOf" not in schema:
+        return schema
+    kept = [one for one in schema["anyOf"] if one != {"type": "null"}]
+    rest = {key: value for key, value in schema.items() if key != "anyOf" and (key, value) != ("default", None)}
+    return rest | (kept[0] if len(kept) == 1 else {"anyOf": kept})
 
 
 def definitions(forms: Sequence[Form[Any]]) -> dict[str, Any]:
