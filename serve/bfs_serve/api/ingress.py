@@ -20,6 +20,7 @@ from bfs_serve.api.observed import REQUEST_ID, Observed
 from bfs_serve.api.service import Service
 from bfs_serve.edge.signature import secret
 from bfs_serve.problems import Problem, ProblemError
+from bfs_serve.store.blobs import BlobsAway
 from bfs_serve.store.database import is_full
 from bfs_serve.telemetry.logs import log
 
@@ -93,11 +94,11 @@ def _of_http(error: HTTPException) -> Problem:
 
 
 def _of_bug(error: Exception) -> Problem:
-    """What the store raises while a disk is full or its database away, and Ray while parts of the service start anew, is no bug."""
+    """What the stores raise while a disk is full or they are away, and Ray while parts of the service start anew, is no bug."""
     if is_full(error):
         log.error("the disk is full", error=f"{type(error).__name__}: {error}"[:500])
         return problems.disk_full()
-    if isinstance(error, SQLAlchemyError) or type(error).__module__.startswith("ray."):
+    if isinstance(error, SQLAlchemyError | BlobsAway) or type(error).__module__.startswith("ray."):
         log.warning("a request met a part that is away", error=f"{type(error).__name__}: {error}"[:500])
         return Problem("busy", "A part of the service is restarting or full; try again.", retry_after_s=2)
     log.error("a request failed", exc_info=error)

@@ -90,7 +90,7 @@ class Service:
 
     # Jobs
 
-    async def submit(
+    async def job_of(
         self,
         owner: str,
         order: Order,
@@ -99,16 +99,14 @@ class Service:
         seeds: Sequence[int | None],
         origin: Origin,
         num_bytes: int,
-    ) -> Accepted:
-        """Take an order on; its pictures, `num_bytes` together, are stored already. `seeds`: see `digest`. Raises `ProblemError`."""
-        if self.closing:
-            raise ProblemError(Problem("not-ready", "The service is shutting down.", retry_after_s=5))
+    ) -> NewJob:
+        """An order whose pictures weigh `num_bytes` together as a job. `seeds`: see `digest`."""
         job_id = secrets.token_hex(16)
         if model is not None:  # a candidate draws some of what its champion is asked for
             model = chosen(model, (await self.published())[model.name][1], f"{owner} {key}" if key else job_id, order.needs)
         name, version = (model.name, model.version) if model else ("", "")
         body = order.model_dump(mode="json")
-        new = NewJob(
+        return NewJob(
             owner=owner,
             kind=order.kind,
             order=body,
@@ -124,17 +122,28 @@ class Service:
             trace=origin.trace,
             id=job_id,
         )
+
+    async def admit(self, new: NewJob) -> None:
+        """Before anything of a job is stored: raises the `ProblemError` that `submit` would raise now."""
+        if self.closing:
+            raise ProblemError(Problem("not-ready", "The service is shutting down.", retry_after_s=5))
+        await self._let_in(await self.store.refusal(new))
+
+    async def submit(self, new: NewJob) -> Accepted:
+        """Take a job on, whose pictures are stored. Raises `ProblemError`."""
         outcome = await self.store.submit(new)
         if isinstance(outcome, Refusal):
-            self.tally.count(amounts.REFUSED, outcome.reason)
-            raise ProblemError(await self._problem(outcome))
+            await self._let_in(outcome)
+        assert isinstance(outcome, Accepted)
         job = outcome.job
-        log.info("accepted", job=job.id, kind=job.kind, caller=owner, replayed=outcome.replayed, request_id=origin.request_id)
+        log.info("accepted", job=job.id, kind=job.kind, caller=new.owner, replayed=outcome.replayed, request_id=new.request_id)
         return outcome
 
     async def check_room(self, owner: str) -> None:
         """Before anything is done for a request: raises `ProblemError` where its job would be refused anyway."""
-        refusal = await self.store.full(owner)
+        await self._let_in(await self.store.full(owner))
+
+    async def _let_in(self, refusal: Refusal | None) -> None:
         if refusal is not None:
             self.tally.count(amounts.REFUSED, refusal.reason)
             raise ProblemError(await self._problem(refusal))

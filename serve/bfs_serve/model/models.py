@@ -73,9 +73,12 @@ class Models:
         self._engines, self._loading, self.tally = other._engines, other._loading, other.tally
 
     async def start(self) -> None:
-        """Have every served model loaded: the published version, or the one that its name means now. Raises what loading raises."""
+        """Have every served model loaded: the published version, or, where that is no more, the one that its name means now.
+
+        Raises what loading raises.
+        """
         for name in self.names:
-            while not await self._is_loaded(name):
+            while not await self._is_there(name):
                 if await self._may_follow(name):
                     await self._follow(name, first=True)
                 else:
@@ -156,8 +159,25 @@ class Models:
         await self.engine(name, version)
         trial = body.get("canary")
         if trial and not is_over(trial):
-            await self.engine(name, trial["version"])
+            try:
+                await self.engine(name, trial["version"])
+            except Exception as error:  # what is served is there; jobs of the candidate fail, and whoever watches it sees that
+                told = f"{type(error).__name__}: {error}"[:500]
+                log.error("candidate is not loaded", model=name, version=trial["version"][:12], error=told)
         return True
+
+    async def _is_there(self, name: str) -> bool:
+        """As `_is_loaded`; False as well where the published version was replaced, or is gone, since a service ran last."""
+        try:
+            return await self._is_loaded(name)
+        except Exception as error:
+            version, _ = (await self._store.published())[name]
+            pin = await asyncio.to_thread(self._engine_cls.locate, name)
+            if pin.version == version:
+                raise
+            told = f"{type(error).__name__}: {error}"[:500]
+            log.warning("published version is no more", model=name, version=version[:12], error=told, instead=pin.version[:12])
+            return False
 
     async def _may_follow(self, name: str) -> bool:
         return await self._store.hold(f"follow:{name}", self._worker, self._lease_s)

@@ -23,7 +23,7 @@ from bfs_serve.model.lease import Lease
 from bfs_serve.model.stages import ENCODE, LOAD, Stages
 from bfs_serve.model.turns import turn
 from bfs_serve.problems import Problem
-from bfs_serve.store.blobs import BlobLost, Blobs
+from bfs_serve.store.blobs import BlobLost, Blobs, BlobsAway
 from bfs_serve.store.database import is_full
 from bfs_serve.store.jobs import JobStore
 from bfs_serve.store.records import Claim, Outcome, Wanted
@@ -325,6 +325,8 @@ def failure(error: Exception) -> Outcome:
         problem, retryable = problems.of_bad_input(error), False
     elif isinstance(error, BlobLost):
         problem, retryable = Problem("interrupted", "A picture of the job was lost; send it again.", retry_after_s=1), True
+    elif isinstance(error, BlobsAway):
+        problem, retryable = Problem("interrupted", "The store of pictures was away; try again.", retry_after_s=5), True
     elif isinstance(error, NotLoaded):
         problem, retryable = Problem("interrupted", "The model could not be loaded; try again.", retry_after_s=5), True
     elif is_full(error):

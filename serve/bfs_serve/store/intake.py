@@ -42,6 +42,14 @@ def submit(connection: Connection, new: NewJob, limits: Limits, now: float) -> A
     return Accepted(replace(job, num_events=1))
 
 
+def refused(connection: Connection, new: NewJob, limits: Limits, now: float) -> Refusal | None:
+    """Why `submit` would not take this job on; it changes nothing."""
+    known = _known(connection, new, now) if new.key is not None else None
+    if known is not None:
+        return known if isinstance(known, Refusal) else None
+    return _refusal(connection, new, limits, now)
+
+
 def full(connection: Connection, owner: str, limits: Limits, now: float) -> Refusal | None:
     """Why no further job of this owner may wait. Looks at those that wait alone: it is asked before every request."""
     mine = sa.func.coalesce(sa.func.sum(sa.case((jobs.c.owner == owner, 1), else_=0)), 0)

@@ -50,6 +50,10 @@ class JobStore:
         """Take a job on. Its blobs must be stored already."""
         return await self._write(intake.submit, new, self.limits, alone=True)
 
+    async def refusal(self, new: NewJob) -> Refusal | None:
+        """Why `submit` would not take a job on now."""
+        return await self._read(intake.refused, new, self.limits)
+
     async def full(self, owner: str) -> Refusal | None:
         """Why no further job of this owner may wait."""
         return await self._read(intake.full, owner, self.limits)

@@ -19,7 +19,7 @@ from bfs_serve.edge.signature import HEADER, SECRET_VARIABLE, CallerFacts, signe
 from bfs_serve.job.orders import DRAWN_KINDS
 from bfs_serve.model.sampler import Sampler, SamplerSettings
 from bfs_serve.model.worker import failure
-from bfs_serve.store.blobs import Blobs
+from bfs_serve.store.blobs import Blobs, BlobsAway
 from bfs_serve.store.jobs import JobStore
 from bfs_serve.store.records import Limits, NewJob
 from bfs_serve.telemetry import amounts
@@ -32,6 +32,7 @@ AWAY = [
     OwnerDiedError("0" * 56, None, ""),
     RayActorError(),
     OperationalError("SELECT 1", {}, Exception("the database is away")),
+    BlobsAway("the object store is away"),
 ]
 
 
@@ -109,6 +110,22 @@ def test_one_callers_full_store_is_no_reason_to_refuse_another(
     key = client.app.state.secret  # type: ignore[attr-defined]
     assert [post("ann", 640), post("ann", 640), post("bob", 48), post("ann", 48)] == [202, 503, 202, 202]
     assert post("cyd", 800) == 413, "one that can never fit is not told to try again"
+
+
+def test_what_is_refused_leaves_nothing_behind(serve: Callable[..., TestClient], make_png: MakePng) -> None:
+    """Neither for want of room, nor of a model, nor by its key: refused uploads would fill the disk, and nobody counts them."""
+    client = serve("fake?step_s=2", limits=Limits(owner_max_bytes=3_000_000))
+    blobs: Blobs = client.app.state.service.blobs  # type: ignore[attr-defined]
+
+    def post(side: int, seed: int, key: str, **more: str) -> int:
+        files = {"background": make_png(side, side, seed)}
+        return client.post("/v1/layers", files=files, data=FIELDS | more, headers={"Idempotency-Key": key}).status_code
+
+    assert post(640, 1, "one") == 202
+    kept = blobs.names()
+    assert [post(640, 2, "two"), post(48, 3, "three", model="other"), post(48, 4, "one")] == [507, 422, 422]
+    assert blobs.names() == kept
+    assert post(640, 1, "one") == 202 and blobs.names() == kept, "the same request is the same job"
 
 
 def test_a_flood_of_probes_is_one_look(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -165,6 +165,54 @@ def test_a_name_that_is_added_is_loaded_where_nothing_is_followed(tmp_path: Path
     play(tmp_path, story)
 
 
+class Checking(Counting):
+    """Loads what its name means now, as a folder does, and nothing else."""
+
+    def __init__(self, name: str, pin: Pin) -> None:
+        if self.locate(name) != pin:
+            raise BadInput("model", name, "has changed while it was being loaded", "it is looked for again shortly")
+        super().__init__(name, pin)
+
+
+def test_a_model_that_changed_while_no_service_ran_is_served(tmp_path: Path) -> None:
+    """A newer release brings another `tiny`, a folder is trained again: what was published is no more."""
+
+    async def story(first: Models, second: Models, store: JobStore, file: Path) -> None:
+        for models in (first, second):
+            await models.close()
+        file.write_text("v2")
+        again = [Models(first.names, Checking, store, Blobs(str(tmp_path / "blobs")), worker, follow_s=0) for worker in ("c", "d")]
+        await asyncio.gather(*(models.start() for models in again))
+        assert (await version_of(store))[0] == "v2"
+        engines = [await models.engine(first.names[0], "v2") for models in again]
+        assert [engine.info.version for engine in engines] == ["v2", "v2"]
+
+    play(tmp_path, story)
+
+
+def test_a_published_version_that_cannot_be_loaded_is_no_other_one(tmp_path: Path) -> None:
+    """Its name means it still: a start says what is wrong with it. A candidate that cannot be loaded keeps nobody from starting."""
+
+    class Broken(Counting):
+        def __init__(self, name: str, pin: Pin) -> None:
+            if pin.version in ("v1", "v2"):
+                raise RuntimeError("no driver")
+            super().__init__(name, pin)
+
+    async def story(first: Models, second: Models, store: JobStore, file: Path) -> None:
+        def models(engine: type[Counting]) -> Models:
+            return Models(first.names, engine, store, Blobs(str(tmp_path / "blobs")), "c", follow_s=0)
+
+        with pytest.raises(RuntimeError, match="no driver"):
+            await models(Broken).start()
+        version, body = await version_of(store)
+        await store.publish(first.names[0], "v0", body | {"canary": {"version": "v2", "told": "", "verdict": None}})
+        await models(Broken).start()
+        assert version == "v1"
+
+    play(tmp_path, story)
+
+
 def test_smoke_pictures_are_in_use(tmp_path: Path) -> None:
     """Those of published versions; what nobody names may be swept."""
 

@@ -23,7 +23,7 @@ async def listed(
     service: TheService,
     caller: Caller,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str | None, Query(description="from the Link header of the last page", pattern="^[0-9a-f]{1,16}$")] = None,
+    cursor: Annotated[str | None, Query(description="from the Link header of the last page", pattern="^[0-9a-f]{1,15}$")] = None,
     status: Status | None = None,
 ) -> Response:
     page = await service.store.page(caller, status, limit, cursor)

@@ -74,12 +74,14 @@ async def _submitted(
     service: Service, caller: str, upload: Upload[Any], to_order: ToOrder, key: str | None, origin: Origin
 ) -> tuple[Job, bool]:
     ordered = await to_order(service, upload)
-    order = ordered.order
+    order, pictures = ordered.order, ordered.pictures
     model = None if order.kind == "export" else await service.model(ordered.model, order.needs)
-    files = {*upload.files.values()}
-    accepted = await service.submit(caller, order, model, key, ordered.seeds, origin, sum(map(len, files)))
+    new = await service.job_of(caller, order, model, key, ordered.seeds, origin, sum(map(len, pictures)))
+    await service.admit(new)  # before anything is written: what is refused must not fill the disk
+    await asyncio.to_thread(lambda: [service.blobs.put(data) for data in pictures])
+    accepted = await service.submit(new)
     # One of them may have been about to be forgotten when it was sent again.
-    await asyncio.to_thread(lambda: [service.blobs.put(data) for data in files])
+    await asyncio.to_thread(lambda: [service.blobs.put(data) for data in pictures])
     return accepted.job, accepted.replayed
 
 

@@ -5,8 +5,6 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from bfs_model.document.format.zips import ZIP
 from bfs_model.document.scene_layer import first_taken, layer_name
 from bfs_model.errors import BadInput
@@ -27,6 +25,7 @@ from bfs_serve.api.request.uploads import Form, Upload, refused
 from bfs_serve.api.service import Service
 from bfs_serve.job.orders import DocumentOrder, ExportOrder, ExtractionOrder, LayerEdit, LayerOrder, Order, SceneLayer
 from bfs_serve.problems import ProblemError
+from bfs_serve.store.blobs import name_of
 
 LAYER = Form(LayerFields, LayerBody, needed=("background",), optional=("reference",))
 EXTRACTION = Form(ExtractionFields, ExtractionBody, needed=("composite", "background"))
@@ -34,17 +33,20 @@ DOCUMENT = Form(DocumentFields, DocumentBody, needed=("background",), optional=(
 EXPORT = Form(ExportFields, ExportBody, needed=("document",), lists=("edits", "order"))
 FORMS = (LAYER, EXTRACTION, DOCUMENT, EXPORT)
 
-_CHANGED = 3  # levels by which two pictures differ where something was added, beyond what saving them again does
 _PHOTOSHOP = b"8BPS"
 
 
 @dataclass(frozen=True, slots=True)
 class Ordered:
-    """An order, the model that was asked for, and the seeds as the caller gave them, None where one was drawn (`service.digest`)."""
+    """An order, the model that was asked for, and the seeds as the caller gave them, None where one was drawn (`service.digest`).
+
+    `pictures`: what its blobs are to hold. They are not stored yet: what is refused leaves nothing behind.
+    """
 
     order: Order
     model: str | None
-    seeds: tuple[int | None, ...] = ()
+    seeds: tuple[int | None, ...]
+    pictures: frozenset[bytes]
 
 
 async def layer(service: Service, upload: Upload[LayerFields]) -> Ordered:
@@ -56,7 +58,6 @@ async def layer(service: Service, upload: Upload[LayerFields]) -> Ordered:
     if "reference" in upload.files:
         await service.pictures.check(upload.files["reference"], "reference")
     box = _within(f.box, background.width, background.height)
-    stored = await _stored(service, upload.files)
     order = LayerOrder(
         width=background.width,
         height=background.height,
@@ -65,25 +66,25 @@ async def layer(service: Service, upload: Upload[LayerFields]) -> Ordered:
         seed=_seed(f.seed),
         candidates=f.candidates,
         **_settings(f),
-        **stored,
+        **await _named(upload.files),
     )
-    return Ordered(order, f.model, (f.seed,))
+    return Ordered(order, f.model, (f.seed,), frozenset(upload.files.values()))
 
 
 async def extraction(service: Service, upload: Upload[ExtractionFields]) -> Ordered:
     """`POST /v1/extractions`. Raises `ProblemError`."""
     f = upload.fields
     composite, background = upload.files["composite"], upload.files["background"]
-    finished, empty = await service.pictures.both(composite, background, ("composite", "background"))
-    if finished.shape != empty.shape:
-        sizes = [f"{p.shape[1]}x{p.shape[0]}" for p in (finished, empty)]
-        raise refused("composite", sizes[0], f"has another size than the background, {sizes[1]}", "give both in one size")
-    height, width = empty.shape[:2]
-    box = await asyncio.to_thread(_changed, finished, empty) if f.box is None else _within(f.box, width, height)
+    keys = ("composite", "background")
+    if f.box is None:
+        box, width, height = await service.pictures.changed(composite, background, keys)
+    else:
+        width, height = await service.pictures.alike(composite, background, keys)
+        box = _within(f.box, width, height)
     extra: dict[str, Any] = {"joint_guidance": f.joint_guidance, "refit": f.refit, "prompt": f.prompt}
-    stored = await _stored(service, upload.files)
-    order = ExtractionOrder(width=width, height=height, box=box, seed=_seed(f.seed), **extra, **_settings(f), **stored)
-    return Ordered(order, f.model, (f.seed,))
+    named = await _named(upload.files)
+    order = ExtractionOrder(width=width, height=height, box=box, seed=_seed(f.seed), **extra, **_settings(f), **named)
+    return Ordered(order, f.model, (f.seed,), frozenset(upload.files.values()))
 
 
 async def document(service: Service, upload: Upload[DocumentFields]) -> Ordered:
@@ -92,7 +93,7 @@ async def document(service: Service, upload: Upload[DocumentFields]) -> Ordered:
     background = await service.pictures.check(upload.files["background"], "background")
     if (f.redraw is None) == ("document" in upload.files):
         raise refused("document", "<file>", "goes together with redraw", "give both, or neither")
-    layers = []
+    layers, references = [], []
     for number, entry in enumerate(f.layers):
         place = f"layers[{number}]"
         reference = getattr(entry, "reference", None)
@@ -101,7 +102,8 @@ async def document(service: Service, upload: Upload[DocumentFields]) -> Ordered:
         shown = None
         if reference is not None:
             await service.pictures.check(reference, f"{place}.reference")
-            shown = await asyncio.to_thread(service.blobs.put, reference)
+            shown = await asyncio.to_thread(name_of, reference)
+            references.append(reference)
         plain = {name: getattr(entry, name) for name in ("prompt", "steps", "opacity", "blend_mode", "visible", "split_effects")}
         box = _within(entry.box, background.width, background.height, f"{place}.box")
         name = layer_name(entry.name or entry.prompt or f"layer {number + 1}")
@@ -110,10 +112,9 @@ async def document(service: Service, upload: Upload[DocumentFields]) -> Ordered:
     _check_names(layers, redraw)
     if "document" in upload.files:
         await _archived(service, upload.files)
-    stored = await _stored(service, upload.files)
     size: dict[str, Any] = {"width": background.width, "height": background.height}
-    order = DocumentOrder(layers=tuple(layers), redraw=redraw, **size, **stored)
-    return Ordered(order, f.model, tuple(entry.seed for entry in f.layers))
+    order = DocumentOrder(layers=tuple(layers), redraw=redraw, **size, **await _named(upload.files))
+    return Ordered(order, f.model, tuple(entry.seed for entry in f.layers), frozenset((*upload.files.values(), *references)))
 
 
 async def export(service: Service, upload: Upload[ExportFields]) -> Ordered:
@@ -126,14 +127,14 @@ async def export(service: Service, upload: Upload[ExportFields]) -> Ordered:
         await _archived(service, upload.files, ", or a picture")
         width, height = await asyncio.to_thread(_size_of, upload.files["document"])
     edits = tuple(LayerEdit(**edit.model_dump()) for edit in f.edits)
-    stored = await _stored(service, upload.files)
-    order = ExportOrder(width=width, height=height, edits=edits, order=tuple(f.order) if f.order else None, **stored)
-    return Ordered(order, None)
+    named = await _named(upload.files)
+    order = ExportOrder(width=width, height=height, edits=edits, order=tuple(f.order) if f.order else None, **named)
+    return Ordered(order, None, (), frozenset(upload.files.values()))
 
 
-async def _stored(service: Service, files: dict[str, bytes]) -> dict[str, Any]:
-    """The names under which uploads are kept."""
-    return await asyncio.to_thread(lambda: {key: service.blobs.put(data) for key, data in files.items()})
+async def _named(files: dict[str, bytes]) -> dict[str, Any]:
+    """The names under which uploads are to be kept."""
+    return await asyncio.to_thread(lambda: {key: name_of(data) for key, data in files.items()})
 
 
 def _settings(fields: Any) -> dict[str, Any]:
@@ -150,15 +151,6 @@ def _within(box: Box, width: int, height: int, key: str = "box") -> tuple[int, i
     except BadInput as error:
         raise ProblemError(problems.of_bad_input(BadInput(key, error.value, error.rule, error.remedy))) from None
     return found.x0, found.y0, found.x1, found.y1
-
-
-def _changed(finished: np.ndarray, empty: np.ndarray) -> tuple[int, int, int, int]:
-    """The box around what differs between two pictures, uint8 [H, W, 3]. Raises `ProblemError` where nothing does."""
-    differs = np.abs(finished.astype(np.int16) - empty).max(axis=-1) > _CHANGED
-    rows, columns = np.flatnonzero(differs.any(axis=1)), np.flatnonzero(differs.any(axis=0))
-    if not len(rows):
-        raise refused("composite", "<picture>", "is the same picture as the background", "give the finished picture, or a box")
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def _check_names(layers: list[SceneLayer], redraw: str | None) -> None:
