@@ -60,7 +60,7 @@ class Ingress:
 
     def __serve_build_asgi_app__(self) -> Any:
         background = (Housekeeping(self._store, self._blobs).run, self._composer.run, self._report)
-        return create_app(self._service, require_guard=self._require_guard, background=background)
+        return create_app(self._service, require_guard=self._require_guard, background=background, ending=(self._composer.leave,))
 
     async def _report(self) -> None:
         """Add what was counted here to what all replicas show, and tell what autoscaling cannot know: which names are served."""

@@ -6,17 +6,17 @@ Closed by default: without a keys file only loopback connections are answered.
 """
 
 import asyncio
-import ipaddress
 import os
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bfs_serve.edge.admission import Admission
 from bfs_serve.edge.body import BodyLimits, BodyRefused, BufferBudget, no_body, read_body, replayed
+from bfs_serve.edge.loopback import admit_local
 from bfs_serve.edge.reply import Reply
 from bfs_serve.edge.signature import HEADER, CallerFacts, secret, signed
 from bfs_serve.edge.watch import Visit, Watch
@@ -42,6 +42,8 @@ _STRIPPED = (
 _MAX_BODY_VARIABLE = "BFS_MAX_BODY_BYTES"
 _MAX_IN_FLIGHT_VARIABLE = "BFS_MAX_IN_FLIGHT"
 _FULL = Problem("busy", "Too many requests are being answered; try again in 1 s.", retry_after_s=1)
+_FULL_FOR_CALLER = Problem("too-many-requests", "Too many of your requests are being answered; try again in 1 s.", retry_after_s=1)
+_SHARE = 0.75  # of the places of a class, at most, for one caller
 _ANYBODY = CallerFacts("anybody", scopes=())
 _SCOPE_OF_METHOD = {"GET": "read", "HEAD": "read", "OPTIONS": "read"}
 # What occupies a place here, each with places of its own: work that is waited for, followers of events, and all that is short.
@@ -82,7 +84,8 @@ class Guard:
     def __init__(self, app: ASGIApp, limits: GuardLimits, keys: KeyRing | None = None) -> None:
         self._app, self._limits, self._keys = app, limits, keys
         self._budget = BufferBudget(limits.body.max_buffered_bytes)
-        self._in_flight = dict.fromkeys((WORK, FOLLOWER, CONTROL), 0)
+        self._in_flight: Counter[str] = Counter()
+        self._of_callers: Counter[tuple[str, str]] = Counter()
         self._admission = Admission()
         self._secret = secret()
         self._watch = Watch()
@@ -114,8 +117,8 @@ class Guard:
     async def _admitted(self, scope: Scope, caller: CallerFacts, receive: Receive, reply: Reply, visit: Visit) -> None:
         if scope["path"] in OPEN_PATHS:
             await self._probe(scope, caller, receive, reply, visit)
-        elif self._is_full(visit.kind):
-            await reply.refuse(_FULL)
+        elif (full := self._full(visit.kind, caller.name)) is not None:
+            await reply.refuse(full)
         elif visit.kind == WORK and (problem := self._admission.refusal(caller.name, _key(scope))) is not None:
             await reply.refuse(problem)
         else:
@@ -144,10 +147,11 @@ class Guard:
             if refused.problem is not None:
                 await reply.refuse(refused.problem)
             return
-        if self._is_full(kind := visit.kind):  # many may have sent their bodies at the same time
-            await reply.refuse(_FULL)
+        if (full := self._full(kind := visit.kind, caller.name)) is not None:  # many may have sent their bodies at the same time
+            await reply.refuse(full)
             return
         self._in_flight[kind] += 1
+        self._of_callers[kind, caller.name] += 1
         if body is not None:
             receive = replayed(body, receive)
         del body  # who waits for an answer holds no upload here
@@ -155,12 +159,20 @@ class Guard:
             await self._pass_on(scope, caller, receive, reply, visit)
         finally:
             self._in_flight[kind] -= 1
+            self._of_callers[kind, caller.name] -= 1
+            if not self._of_callers[kind, caller.name]:
+                del self._of_callers[kind, caller.name]
             if kind == WORK:
                 accepted = None if reply.status is None else reply.status in (200, 202)
                 self._admission.heard(caller.name, reply.no_room, accepted, _key(scope))
 
-    def _is_full(self, kind: str) -> bool:
-        return self._in_flight[kind] >= self._limits.places(kind)
+    def _full(self, kind: str, caller: str) -> Problem | None:
+        """Why there is no place for a request of this class; where there are keys, one caller leaves others a part of them."""
+        places = self._limits.places(kind)
+        if self._in_flight[kind] >= places:
+            return _FULL
+        share = places if self._keys is None else max(1, int(places * _SHARE))
+        return _FULL_FOR_CALLER if self._of_callers[kind, caller] >= share else None
 
     async def _pass_on(self, scope: Scope, caller: CallerFacts, receive: Receive, reply: Reply, visit: Visit) -> None:
         counts: Amounts = {}
@@ -182,7 +194,7 @@ class Guard:
         if scope["path"] in OPEN_PATHS:
             return _ANYBODY
         if self._keys is None:
-            return _admit_local(scope, headers)
+            return admit_local(scope, headers, KEYS_FILE_VARIABLE)
         if (scope["path"] + "/").startswith(_STUDIO + "/") and scope["method"] in ("GET", "HEAD"):
             return _ANYBODY
         scheme, _, key = headers.get("authorization", "").partition(" ")
@@ -205,38 +217,6 @@ def _class_of(scope: Scope) -> str:
 
 def _key(scope: Scope) -> str:
     return Headers(scope=scope).get("idempotency-key", "")
-
-
-def _admit_local(scope: Scope, headers: Headers) -> CallerFacts | Problem:
-    """Without keys: only connections to a loopback address, named as such, and not sent by some web page."""
-    server = scope.get("server")
-    if server is None or not is_loopback(server[0]):
-        return Problem("forbidden", f"This service has no API keys, so it answers on loopback only; set {KEYS_FILE_VARIABLE}.")
-    host = headers.get("host", "")
-    if not is_loopback(_split(f"//{host}").hostname or ""):  # else a name that resolves to 127.0.0.1 lets any page in
-        return Problem("forbidden", "The Host header does not name this machine; use localhost or 127.0.0.1.")
-    origin = headers.get("origin")
-    if origin is not None and _split(origin).netloc != host:
-        return Problem("forbidden", "Requests from the pages of other sites are not answered.")
-    return CallerFacts("local")
-
-
-def _split(address: str) -> SplitResult:
-    """The parts of an address; of what is none, empty ones, which name no place."""
-    try:
-        return urlsplit(address)
-    except ValueError:
-        return urlsplit("")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address means this machine, without asking a name server."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _clean(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

@@ -19,8 +19,8 @@ from bfs_model.errors import BadInput
 from bfs_platform.cluster import connection
 from bfs_platform.cluster.environment import PROXIES, joins_cluster, settle_joining, settle_private
 from bfs_serve.app import INGRESS, SAMPLER, AppArgs, build, check_batch
+from bfs_serve.edge.loopback import is_loopback
 from bfs_serve.edge.signature import SECRET_VARIABLE
-from bfs_serve.guard import is_loopback
 from bfs_serve.keys import KEYS_FILE_VARIABLE, read_keys
 from bfs_serve.telemetry.logs import log
 

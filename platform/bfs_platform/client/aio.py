@@ -13,7 +13,7 @@ import httpx2
 from anyio import move_on_after
 
 from bfs_model.errors import BadInput
-from bfs_platform.client.errors import ServiceError, of_problem, parsed, unreachable
+from bfs_platform.client.errors import PASSING, ServiceError, of_problem, parsed, unreachable
 from bfs_platform.client.events import Event, events
 from bfs_platform.client.sources import Source, encoded, form_text, read
 from bfs_platform.client.transport import OnWait, Transport
@@ -23,6 +23,7 @@ OnEvent = Callable[[Event], None]
 
 _JSON = {"Accept": "application/json"}
 _ENDS = ("succeeded", "failed", "canceled")
+_ATTEMPTS = 3  # jobs of one call: the service itself has tried each of them twice
 _WITHDRAWAL_S = 5.0  # how long someone who interrupts a call waits for its job to be canceled
 
 
@@ -204,16 +205,18 @@ class AsyncBFSClient:
         return parsed(JobView, answer, self.url)
 
     async def _made(self, kind: str, content: Mapping[str, Any], on_event: OnEvent | None) -> JobResult:
-        """Start a job, follow it to its end, and fetch what came of it."""
+        """Start a job, follow it to its end, and fetch what came of it. One that fails of what passes is opened again by its key."""
         key, job = secrets.token_hex(16), None
         try:
-            job = await self._started(kind, key, content)
-            async with contextlib.aclosing(self.events(job.id)) as followed:
-                async for event in followed:
-                    if on_event is not None:
-                        on_event(event)
-                    if event.name != "succeeded" and event.name in _ENDS:
-                        raise self._failure(job.id, event)
+            for left in reversed(range(_ATTEMPTS)):
+                job = await self._started(kind, key, content)
+                failure = await self._followed(job.id, on_event)
+                if failure is None:
+                    break
+                if not left or not (isinstance(failure, ServiceError) and failure.status in PASSING):
+                    raise failure
+                await self._transport.wait(self._transport.patience(), failure)
+            assert job is not None
             return await self.result(job.id)
         except asyncio.CancelledError:
             with move_on_after(_WITHDRAWAL_S, shield=True), contextlib.suppress(BadInput, ServiceError):
@@ -221,6 +224,16 @@ class AsyncBFSClient:
                 job = job or await self._started(kind, key, content)
                 await self.cancel(job.id)
             raise
+
+    async def _followed(self, job_id: str, on_event: OnEvent | None) -> Exception | None:
+        """Follow a job to its end. Returns what it failed of."""
+        async with contextlib.aclosing(self.events(job_id)) as followed:
+            async for event in followed:
+                if on_event is not None:
+                    on_event(event)
+                if event.name != "succeeded" and event.name in _ENDS:
+                    return self._failure(job_id, event)
+        return None
 
     def _failure(self, job_id: str, event: Event) -> Exception:
         problem = event.data.get("problem")

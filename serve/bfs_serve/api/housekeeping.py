@@ -9,8 +9,8 @@ from bfs_serve.store.jobs import JobStore
 
 _NAME = "housekeeping"
 _PERIOD_S = 5.0
-_SWEEP_S = 3600.0
-_ORPHAN_S = 3600.0
+_SWEEP_S = 600.0
+_ORPHAN_S = 600.0  # a picture is stored moments before its job names it
 _GRACE_S = 30.0  # a picture may just have been sent again
 
 
@@ -44,7 +44,7 @@ class Housekeeping:
             await self._sweep()
 
     async def _sweep(self) -> None:
-        """Pictures that no job names: of requests that were refused, or whose replica died before they were taken on."""
+        """Pictures that no job names: of replicas that died, and of results for which there was no room."""
         names = await asyncio.to_thread(self._blobs.names)
         for batch in _batches(sorted(names), 500):
             used = await self._store.used(set(batch))

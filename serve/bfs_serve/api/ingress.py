@@ -29,18 +29,20 @@ _ABOUT = """Draws an RGBA foreground layer, with its shadow and reflection, into
 A POST starts a job (202); with `Prefer: wait=N` it answers with the result. Errors are problem documents (RFC 9457)."""
 
 
-def create_app(
-    service: Service, *, require_guard: bool = False, background: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
-) -> FastAPI:
+Work = Callable[[], Coroutine[Any, Any, None]]
+
+
+def create_app(service: Service, *, require_guard: bool = False, background: Sequence[Work] = (), ending: Sequence[Work] = ()) -> FastAPI:
     """The application. `require_guard`: answer only requests that came through `bfs_serve.guard`, which knows the caller.
 
-    `background`: what runs for as long as the application does, each started anew should it fail.
+    `background`: what runs for as long as the application does, each started anew should it fail. `ending`: what is done before it ends.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(_forever(work)) for work in background]
         yield
+        await asyncio.gather(*(work() for work in ending), return_exceptions=True)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -65,7 +67,7 @@ def create_app(
     return app
 
 
-async def _forever(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+async def _forever(work: Work) -> None:
     while True:
         try:
             await work()

@@ -119,6 +119,11 @@ class Worker:
         while self.num_held and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
 
+    async def leave(self, grace_s: float = 5.0) -> None:
+        """Stop, and give back what did not end in time: others take it at once, and it costs no attempt."""
+        await self.stop(grace_s)
+        await self._store.release(self.name)
+
     @property
     def num_held(self) -> int:
         """How many jobs are done here; one, as long as that is not known."""

@@ -99,12 +99,17 @@ def _refusal(connection: Connection, new: NewJob, limits: Limits, now: float) ->
         return Refusal(Refusal.NEVER_FITS, f"its pictures and results may take {needs} MiB, and no job may take more than {has} MiB")
     if (no_place := full(connection, new.owner, limits, now)) is not None:
         return no_place
+    return no_room(connection, new.owner, new.num_bytes, limits, now)
+
+
+def no_room(connection: Connection, owner: str, more: int, limits: Limits, now: float) -> Refusal | None:
+    """Why there is no room for so many bytes more of an owner, by what is kept for everybody's jobs until they expire."""
     alive = sa.func.coalesce(jobs.c.expires_at, now + 1) > now  # for an `or` SQLite would read the rows beside the index
     held = sa.func.coalesce(sa.func.sum(jobs.c.num_bytes), 0).label("bytes")
-    owned = sa.func.coalesce(sa.func.sum(jobs.c.num_bytes * sa.case((jobs.c.owner == new.owner, 1), else_=0)), 0).label("owner_bytes")
+    owned = sa.func.coalesce(sa.func.sum(jobs.c.num_bytes * sa.case((jobs.c.owner == owner, 1), else_=0)), 0).label("owner_bytes")
     counted = connection.execute(sa.select(held, owned).where(alive)).one()
-    if counted.owner_bytes + new.num_bytes > limits.owner_max_bytes:
+    if counted.owner_bytes + more > limits.owner_max_bytes:
         return Refusal(Refusal.QUOTA, f"your jobs and results would take more than {limits.owner_max_bytes // 2**20} MiB")
-    if counted.bytes + new.num_bytes > limits.max_bytes:
+    if counted.bytes + more > limits.max_bytes:
         return Refusal(Refusal.STORE_FULL, "no room is free for another job")
     return None

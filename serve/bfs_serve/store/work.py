@@ -1,14 +1,15 @@
 """Work by lease: a worker claims jobs, says that it is still at them, and finishes them. A lease that ran out is all that is
 needed to recover from the loss of a worker, a node or a controller."""
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from bfs_serve.store import rows, totals, versions
-from bfs_serve.store.records import CANCELED, FAILED, QUEUED, RUNNING, SUCCEEDED, Claim, Limits, Outcome, Wanted
+from bfs_serve.store import intake, rows, totals, versions
+from bfs_serve.store.records import CANCELED, FAILED, QUEUED, RUNNING, SUCCEEDED, Claim, Limits, Outcome, Refusal, Wanted
 from bfs_serve.store.tables import jobs, keys
 from bfs_serve.telemetry import amounts
 
@@ -67,9 +68,12 @@ def beat(
 
 def finish(connection: Connection, job_id: str, attempt: int, outcome: Outcome, limits: Limits, now: float) -> bool:
     """End a job, or let the champion draw what a candidate failed. Returns False, and changes nothing, when it is no longer this
-    attempt's."""
+    attempt's. A result for which there is no room, since it weighs more than was reserved, is none."""
     if not outcome.succeeded and outcome.retryable and versions.redraw(connection, job_id, attempt, outcome):
         return True
+    drawn_by = outcome  # that there is no room for it is no fault of the version
+    if outcome.succeeded:
+        outcome = _within_limits(connection, job_id, attempt, outcome, limits, now)
     status = SUCCEEDED if outcome.succeeded else FAILED
     ended: dict[str, Any] = {"finished_at": now, "expires_at": now + limits.ttl_s, "lease_until": None, "retryable": outcome.retryable}
     ended |= {"num_bytes": outcome.num_bytes, "reserved": 0} if outcome.succeeded else _WITHOUT_RESULT
@@ -81,9 +85,24 @@ def finish(connection: Connection, job_id: str, attempt: int, outcome: Outcome, 
     outlives = keys.c.job_id == job_id, keys.c.expires_at < ended["expires_at"]  # a key is remembered as long as what it leads to
     connection.execute(sa.update(keys).where(*outlives).values(expires_at=ended["expires_at"]))
     drawn = amounts.of_seconds(amounts.GENERATION_SECONDS, outcome.seconds) if outcome.seconds is not None else {}
-    by_version = versions.ended(row.version, outcome)
+    by_version = versions.ended(row.version, drawn_by)
     totals.add(connection, amounts.merged([{(amounts.FINISHED, status): 1}, drawn, by_version, outcome.amounts]))
     return True
+
+
+def _within_limits(connection: Connection, job_id: str, attempt: int, outcome: Outcome, limits: Limits, now: float) -> Outcome:
+    """The outcome, or a failure where the result would take more than its owner, or everybody together, may have."""
+    kept = connection.execute(sa.select(jobs.c.owner, jobs.c.num_bytes).where(*_held(job_id, attempt))).one_or_none()
+    if kept is None or outcome.num_bytes <= kept.num_bytes:
+        return outcome
+    refusal = intake.no_room(connection, kept.owner, outcome.num_bytes - kept.num_bytes, limits, now)
+    if refusal is None:
+        return outcome
+    slug, retry_after_s = ("quota", None) if refusal.reason == Refusal.QUOTA else ("full", 5)
+    needs = -(-outcome.num_bytes // 2**20)
+    detail = f"The result takes {needs} MiB, more than was kept free for it: {refusal.detail}; delete others and try again."
+    problem: dict[str, Any] = {"slug": slug, "detail": detail, "errors": [], "retry_after_s": retry_after_s}
+    return replace(outcome, succeeded=False, body=problem, blobs=(), num_bytes=0, retryable=True)
 
 
 def release(connection: Connection, worker: str) -> int:

@@ -10,6 +10,7 @@ from live_service import LiveService, answer, broken_after, lost_answer
 from bfs_model.errors import BadInput
 from bfs_platform.client import BFSClient, ServiceError
 from bfs_platform.client.events import Event
+from bfs_serve.store.blobs import Blobs, BlobsAway
 
 from .conftest import SLOW, png
 
@@ -95,6 +96,26 @@ def test_a_job_that_failed(service: LiveService, client: BFSClient) -> None:
     with pytest.raises(ServiceError, match=service.url) as failed:
         client.draw(png(), BOX, "fail")
     assert failed.value.problem["status"] >= 500
+
+
+def test_a_job_that_fails_of_what_passes_is_opened_again(service: LiveService, client: BFSClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the same key, a few times; why is told."""
+    real, left = Blobs.get, [2]
+
+    def get(blobs: Blobs, name: str) -> bytes:
+        if left[0]:
+            left[0] -= 1
+            raise BlobsAway("timeout")
+        return real(blobs, name)
+
+    monkeypatch.setattr(Blobs, "get", get)
+    assert client.draw(png(), BOX, "a ball").status == "succeeded"
+    keys = {asked.headers["idempotency-key"] for asked in service.requests("POST")}
+    assert len(service.requests("POST")) == 3 and len(keys) == 1
+    left[0] = 99
+    with pytest.raises(ServiceError, match="store of pictures was away") as failed:
+        client.draw(png(), BOX, "a ball")
+    assert failed.value.status == 503 and len(service.requests("POST")) == 6
 
 
 def test_a_job_that_somebody_cancels(service: LiveService, client: BFSClient) -> None:

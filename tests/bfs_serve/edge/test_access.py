@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from starlette.types import Message
 
+from bfs_serve.edge.loopback import is_loopback
 from bfs_serve.edge.signature import SECRET_VARIABLE, CallerFacts, secret, verified
-from bfs_serve.guard import Guard, is_loopback
+from bfs_serve.guard import Guard
 from bfs_serve.keys import KeyRing, hash_key
 
 from .inside import LIMITS, Headers, Inside, get

@@ -1,6 +1,7 @@
 """The edge guard over a recording ASGI application: headers, bodies, places, answers."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from starlette.types import Message, Scope, Send
 
 from bfs_serve.edge.signature import CallerFacts
 from bfs_serve.guard import Guard, middlewares
+from bfs_serve.keys import KeyRing, hash_key
 
 from .inside import LIMITS, Inside, ask, get
 
@@ -128,6 +130,24 @@ def test_followers_work_and_control_have_places_of_their_own() -> None:
         control = [ask(guard, path=job, method=method) for method in ("DELETE", "GET", "GET")]
         answers = [a.status for a in await asyncio.gather(*followers, *work, *control)]
         assert answers == [200, 200, 503] * 3
+
+    asyncio.run(main())
+
+
+def test_one_caller_leaves_places_for_others(tmp_path: Path) -> None:
+    """Where callers have keys: of four places three. Without keys there is one caller, whose places they all are."""
+    (tmp_path / "keys").write_text("".join(f"{name} {hash_key(name)}\n" for name in ("ann", "bob")))
+    limits = replace(LIMITS, max_in_flight=4)
+
+    async def main() -> None:
+        guard = Guard(Inside(slow), limits, KeyRing(tmp_path / "keys"))
+        keys = {name: {"authorization": f"Bearer {name}"} for name in ("ann", "bob")}
+        answers = await asyncio.gather(*(ask(guard, headers=keys[name]) for name in ("ann", "ann", "ann", "ann", "bob", "bob")))
+        assert [a.status for a in answers] == [200, 200, 200, 429, 200, 503]
+        assert answers[3].headers["retry-after"] == "1"
+        assert (await ask(guard, headers=keys["ann"])).status == 200 and not guard._of_callers
+        alone = Guard(Inside(slow), limits)
+        assert [a.status for a in await asyncio.gather(*(ask(alone) for _ in range(4)))] == [200] * 4
 
     asyncio.run(main())
 

@@ -1,11 +1,21 @@
 """A sampler that is told to stop: it waits for its own jobs, not for those of others who share its store."""
 
 import asyncio
+import functools
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from bfs_serve.job.orders import DRAWN_KINDS, LayerOrder
+import pytest
+from fastapi.testclient import TestClient
+
+from bfs_serve.api.ingress import create_app
+from bfs_serve.api.pictures import Pictures
+from bfs_serve.api.service import Service
+from bfs_serve.job.export import ExportTask
+from bfs_serve.job.orders import DRAWN_KINDS, ExportOrder, LayerOrder
 from bfs_serve.model.sampler import Sampler, SamplerSettings
+from bfs_serve.model.worker import Worker, WorkerSettings
 from bfs_serve.store.blobs import Blobs
 from bfs_serve.store.intake import Accepted
 from bfs_serve.store.jobs import JobStore
@@ -74,3 +84,31 @@ def test_what_is_not_finished_in_time_goes_back_at_once(tmp_path: Path, make_png
         store.close()
 
     asyncio.run(main())
+
+
+def test_an_application_that_ends_gives_its_exports_back(
+    tmp_path: Path, make_png: Callable[..., bytes], pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They need not wait for its lease, and no loss is counted."""
+    composing, ended = threading.Event(), threading.Event()
+
+    def draw(task: ExportTask, *_: object) -> None:
+        composing.set()
+        ended.wait(60)
+
+    monkeypatch.setattr(ExportTask, "draw", draw)
+    places = str(tmp_path / "jobs.db"), str(tmp_path / "blobs")
+    store, blobs = JobStore(places[0]), Blobs(places[1])
+    composer = Worker("composer", store, blobs, WorkerSettings(Wanted((ExportOrder.kind,)), lease_s=3600))
+    background, ending = (composer.run,), (functools.partial(composer.leave, 0.1),)
+    app = create_app(Service(store, blobs, pictures, ["fake"]), background=background, ending=ending)
+    try:
+        with TestClient(app) as client:
+            posted = client.post("/v1/exports", files={"document": make_png()})
+            assert posted.status_code == 202 and composing.wait(30)
+        afterwards = JobStore(places[0])
+        job = asyncio.run(afterwards.get("local", posted.json()["id"]))
+        afterwards.close()
+    finally:
+        ended.set()
+    assert job is not None and job.status == QUEUED

@@ -239,6 +239,25 @@ def test_limits_refuse_and_never_evict(url: str) -> None:
     play(url, story, Limits(max_queued=4, owner_max_queued=2, max_bytes=1100, owner_max_bytes=800))
 
 
+def test_a_result_that_outweighs_what_was_kept_free_for_it(url: str) -> None:
+    """Fits into what its owner has left, or is none: what is asked small and comes out large passes no limit. It may be tried again."""
+
+    async def story(store: JobStore, worker: JobStore, clock: Clock) -> None:
+        worker.limit(Limits(owner_max_bytes=1000, max_bytes=1500))
+        ids = [await submitted(store, replace(NEW, owner=owner, num_bytes=200)) for owner in ("ann", "bob", "ann")]
+        weighs = dict(zip(ids, (801, 800, 200), strict=True))
+        for _ in ids:
+            (claim,) = await worker.claim("w", ANY, 1, 30)
+            assert await worker.finish(claim.id, 1, replace(DONE, num_bytes=weighs[claim.id], blobs=(claim.id * 2,)))
+        first, second = await store.get("ann", ids[0]), await store.get("bob", ids[1])
+        assert first is not None and first.status == FAILED and first.outcome is not None and first.outcome["slug"] == "quota"
+        assert second is not None and second.status == SUCCEEDED
+        assert await store.used({job_id * 2 for job_id in ids}) == {ids[1] * 2, ids[2] * 2}
+        assert (await store.depth()).num_bytes == 200 + 800 + 200
+
+    play(url, story)
+
+
 def test_what_has_expired_is_forgotten_with_its_pictures(url: str) -> None:
     """A picture goes when the last job that uses it does; an unfinished job never expires."""
 
