@@ -74,14 +74,17 @@ def find_trial(name: str, alias: str, uri: str | None = None) -> Trial | None:
 def settle(trial: Trial, good: bool, reason: str, uri: str | None = None) -> str:
     """Move the alias to a candidate that was good, and take the candidate's away. May be repeated, and is where it raises `NoTurn`.
 
-    Returns: the verdict as it stands in the registry; a good candidate whose champion is another one by now has lost.
+    Returns: the verdict as it stands in the registry; a good candidate whose champion is another one by now, or that somebody has taken
+    back meanwhile, has lost.
     """
     registry = Registry.open(uri)
     version = registry.find(Reference(trial.name, version=trial.number))
     verdict = f"{'promoted' if good else 'rolled back'}: {reason}"
     if good and registry.aliased(trial.name, trial.alias) != trial.number:
         try:
-            move(registry, version, trial.alias, trial.champion, "promote")
+            with turn(registry, trial.name, CANDIDATE):
+                _check_candidate(registry, trial)
+                move(registry, version, trial.alias, trial.champion, "promote")
         except NoTurn:
             raise
         except BadInput as error:
@@ -91,6 +94,14 @@ def settle(trial: Trial, good: bool, reason: str, uri: str | None = None) -> str
     registry.tag(trial.name, trial.number, {_VERDICT: verdict[:5000]})
     end_trial(registry, trial.name, trial.number)
     return verdict
+
+
+def _check_candidate(registry: Registry, trial: Trial) -> None:
+    """Raises `BadInput` where a version is tried no more: another service, or an operator, came first."""
+    found = registry.aliased(trial.name, CANDIDATE)
+    if found != trial.number:
+        rule = f"is {'no version' if found is None else f'version {found}'} by now, not {trial.number}"
+        raise BadInput("alias", f"{trial.name}@{CANDIDATE}", rule, "promote the version again, if it is wanted")
 
 
 def end_trial(registry: Registry, name: str, number: str | None) -> str | None:

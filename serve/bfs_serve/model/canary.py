@@ -15,6 +15,7 @@ Action = Literal["wait", "back", "promote"]
 WAIT: Action = "wait"
 BACK: Action = "back"
 PROMOTE: Action = "promote"
+TRIED = "tried"  # of what is published: versions that are being loaded, and by how many processes so far
 _LEAST_TIMED = 5  # pictures of each, before their times are compared
 _STUCK_TIMES = 10
 
@@ -47,7 +48,7 @@ def is_over(trial: Mapping[str, Any]) -> bool:
 
 def untried(body: Mapping[str, Any]) -> dict[str, Any]:
     """What is published, without the note about what was being loaded when it was written."""
-    return {key: value for key, value in body.items() if key != "tried"}
+    return {key: value for key, value in body.items() if key != TRIED}
 
 
 def judge(rules: CanarySpec, champion: Seen, candidate: Seen, age_s: float) -> Decision:

@@ -22,7 +22,7 @@ from PIL import Image
 
 from bfs_model.picture.images import png_bytes
 from bfs_serve.job.engine import Engine, ModelInfo, Pin, Request, Settings
-from bfs_serve.model.canary import is_over, untried
+from bfs_serve.model.canary import TRIED, is_over, untried
 from bfs_serve.model.passing import Pauses, is_out_of_memory, passes
 from bfs_serve.model.trials import Candidates, RegistryCandidates, Trials
 from bfs_serve.model.turns import turn
@@ -71,6 +71,7 @@ class Models:
     def take_over(self, other: "Models") -> None:
         """Keep what another one had loaded."""
         self._engines, self._loading, self.tally = other._engines, other._loading, other.tally
+        self._trials.take_over(other._trials)
 
     async def start(self) -> None:
         """Have every served model loaded: the published version, or, where that is no more, the one that its name means now.
@@ -86,13 +87,17 @@ class Models:
 
     async def run(self) -> None:
         """Keep to what the names mean, until canceled."""
+        due: dict[str, float] = {}
         while True:
             await asyncio.sleep(self._period_s)
             for name in self.names:
                 try:
                     if self._follow_s and not self._pauses.is_resting(name) and await self._may_follow(name):
-                        await self._follow(name)
-                        await self._trials.advance(name)
+                        if (is_due := time.monotonic() >= due.get(name, 0.0)) or await self._trials.is_under_way(name):
+                            await self._follow(name)
+                            await self._trials.advance(name)
+                        if is_due:
+                            due[name] = time.monotonic() + self._follow_s - self._period_s / 2
                         self._pauses.went_well(name)
                     if not await self._is_loaded(name) and await self._may_follow(name):  # it was added since the start
                         await self._follow(name)
@@ -102,7 +107,8 @@ class Models:
                     log.error("model is not followed for now", model=name, error=told, pause_s=pause_s)
 
     async def close(self) -> None:
-        """Let others follow at once."""
+        """Load nothing more, and let others follow at once."""
+        await self._trials.close()
         for name in self.names:
             await self._store.let_go(f"follow:{name}", self._worker)
 
@@ -204,17 +210,17 @@ class Models:
 
         Raises `RuntimeError` when processes ended at it before.
         """
-        version, body = (await self._store.published()).get(name, ("", dict(_NOTHING)))
-        tries, body = body.get("tried", {}).get(tried, 0), untried(body)
+        _, body = (await self._store.published()).get(name, ("", _NOTHING))
+        tries = body.get(TRIED, {}).get(tried, 0)
         if tries >= _MAX_TRIES:
             raise RuntimeError(f"{tries} processes ended while they loaded it; see the log of the service")
-        await self._store.publish(name, version, body | {"tried": {tried: tries + 1}})
+        await self._store.note(name, TRIED, {tried: tries + 1}, _NOTHING)
         try:
             yield
         except (asyncio.CancelledError, Exception) as error:
             if not isinstance(error, Exception) or passes(error):
                 with contextlib.suppress(Exception):
-                    await self._store.publish(name, version, body)
+                    await self._store.note(name, TRIED, None, _NOTHING)
             raise
 
     async def _follow(self, name: str, first: bool = False) -> None:
@@ -225,7 +231,10 @@ class Models:
             return
         body = untried(body)
         try:
-            engine, smoke = await self._tried(name, pin)
+            if pin.version in body["history"] and (name, pin.version) in self._engines:
+                engine, smoke = await self._at_hand(name, pin)
+            else:
+                engine, smoke = await self._tried(name, pin)
         except Exception as error:
             if passes(error):
                 raise
@@ -242,6 +251,13 @@ class Models:
             shown["canary"] = trial
         await self._store.publish(name, pin.version, shown)
         log.info("serving", model=name, version=pin.version[:12])
+
+    async def _at_hand(self, name: str, pin: Pin) -> tuple[Engine, bytes]:
+        """As `_tried`, of a version that is here since it was served before: it waits for no loading, so a rollback is quick."""
+        engine = self._engines[name, pin.version]
+        smoke = await asyncio.to_thread(smoke_picture, engine)
+        self._keep((name, pin.version), engine)
+        return engine, await asyncio.to_thread(png_bytes, smoke)
 
     async def _tried(self, name: str, pin: Pin) -> tuple[Engine, bytes]:
         """A version that has drawn its smoke picture, and that as PNG. Raises what is wrong with it."""

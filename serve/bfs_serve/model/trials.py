@@ -6,7 +6,7 @@ on. What is decided holds for new jobs at once; the registry is told until it ha
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from bfs_serve.store.versions import Seen
 from bfs_serve.telemetry.logs import log
 
 _REGISTRY = "models:/"
+_PATIENCE_S = 2.0
 WITHDRAWN = "withdrawn in the registry"
 
 
@@ -73,9 +74,30 @@ class Trials:
         store: JobStore,
         blobs: Blobs,
         locate: Callable[[str], Pin],
-        tried: Callable[[str, Pin], Awaitable[tuple[Engine, bytes]]],
+        tried: Callable[[str, Pin], Coroutine[Any, Any, tuple[Engine, bytes]]],
     ) -> None:
         self._source, self._store, self._blobs, self._locate, self._tried = source, store, blobs, locate, tried
+        self._loading: dict[str, tuple[Pin, asyncio.Task[tuple[Engine, bytes]]]] = {}
+
+    async def is_under_way(self, name: str) -> bool:
+        """Whether a candidate of this name is loaded or watched, or a verdict is to be told."""
+        _, body = (await self._store.published()).get(name, ("", {}))
+        return self._is_loading(name) or bool((trial := body.get("canary")) and not trial["told"])
+
+    def take_over(self, other: "Trials") -> None:
+        """Keep what another one had begun to load."""
+        self._loading = other._loading
+
+    async def close(self) -> None:
+        """Load nothing more."""
+        tasks = [loading for _, loading in self._loading.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._loading.clear()
+
+    def _is_loading(self, name: str) -> bool:
+        return name in self._loading and not self._loading[name][1].done()
 
     async def advance(self, name: str) -> None:
         """One step of the trial under a name, if there is one."""
@@ -89,6 +111,8 @@ class Trials:
             return
         candidate = await asyncio.to_thread(self._source.find, name)
         if candidate is None:
+            if name in self._loading and not self._is_loading(name):
+                await asyncio.wait({self._loading.pop(name)[1]})
             if trial and not trial["told"]:
                 await self._end(name, version, body, False, WITHDRAWN)
             return
@@ -107,8 +131,15 @@ class Trials:
             begun = body | {"canary": trial | {"info": body["info"], "before": {}}}
             await self._end(name, version, begun, True, "it is the champion already")
             return
+        loading = await self._loaded(name, pin)
+        if loading is None:
+            return
+        version_now, body = (await self._store.published())[name]
+        if version_now != version:  # the champion is another one since the loading began
+            return
+        body = untried(body)
         try:
-            engine, smoke = await self._tried(name, pin)
+            engine, smoke = loading.result()
         except Exception as error:
             if passes(error):
                 raise
@@ -120,6 +151,16 @@ class Trials:
         about = {"info": asdict(engine.info), "smoke": kept, "before": {key: asdict(value) for key, value in before.items()}}
         await self._store.publish(name, version, body | {"canary": trial | about, "history": body["history"] | {pin.version: pin.uri}})
         log.info("a candidate is tried", model=name, version=pin.version[:12], share=rules.share)
+
+    async def _loaded(self, name: str, pin: Pin) -> "asyncio.Task[tuple[Engine, bytes]] | None":
+        """The loading of a candidate once it is over; None for now, where it takes long: nobody else waits for it meanwhile."""
+        begun, loading = self._loading.get(name) or (pin, asyncio.create_task(self._tried(name, pin)))
+        self._loading[name] = begun, loading
+        await asyncio.wait({loading}, timeout=_PATIENCE_S)
+        if not loading.done():
+            return None
+        del self._loading[name]
+        return loading if begun == pin else None
 
     async def _watch(self, name: str, version: str, body: dict[str, Any], candidate: Candidate) -> None:
         trial = body["canary"]

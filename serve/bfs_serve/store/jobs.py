@@ -165,6 +165,10 @@ class JobStore:
         """Say what a model's name means from now on."""
         await self._write(versions.publish, name, version, body)
 
+    async def note(self, name: str, key: str, value: Any, empty: dict[str, Any]) -> None:
+        """Write down one thing about a name, None to forget it; `empty` is what is published where nothing is yet."""
+        await self._write(versions.note, name, key, value, empty, alone=True)
+
     async def published(self) -> dict[str, tuple[str, dict[str, Any]]]:
         """{name: (version, body)} of all models that were published."""
         return await self._read(versions.published)

@@ -66,6 +66,13 @@ def publish(connection: Connection, name: str, version: str, body: dict[str, Any
         connection.execute(sa.insert(models).values(name=name, **values))
 
 
+def note(connection: Connection, name: str, key: str, value: Any, empty: dict[str, Any], now: float) -> None:
+    """Write down one thing about a name, None to forget it, whatever else is published of it meanwhile."""
+    row = connection.execute(sa.select(models.c.version, models.c.body).where(models.c.name == name).with_for_update()).one_or_none()
+    version, body = ("", empty) if row is None else (row.version, row.body)
+    publish(connection, name, version, {k: v for k, v in body.items() if k != key} | ({} if value is None else {key: value}), now)
+
+
 def published(connection: Connection, now: float) -> dict[str, tuple[str, dict[str, Any]]]:
     """{name: (version, body)} of all names; the version is empty where none could be loaded yet."""
     return {row.name: (row.version, row.body) for row in connection.execute(sa.select(models).order_by(models.c.name))}

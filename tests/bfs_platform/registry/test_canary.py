@@ -85,6 +85,17 @@ def test_a_champion_that_moved_meanwhile_stays(tried, make_model, passing_smoke)
     assert (aliased("champion"), aliased(CANDIDATE)) == (other, None)
 
 
+def test_a_candidate_that_was_taken_back_does_not_win(tried) -> None:
+    """By an operator while a verdict waited for the registry, or by another service that came first."""
+    champion, candidate = tried
+    trial = the_trial()
+    rollback(alias=CANDIDATE)
+    assert settle(trial, True, "50 pictures").startswith("withdrawn: ") and aliased("champion") == champion
+    promote(f"models:/bfs/{candidate}", spec=SPEC, smoke=lambda folder, spec: "fake")
+    assert settle(the_trial(), False, "4 of 9 jobs failed").startswith("rolled back")
+    assert settle(trial, True, "50 pictures").startswith("withdrawn: ") and aliased("champion") == champion
+
+
 def test_one_candidate_at_a_time(tried, make_model, passing_smoke) -> None:
     """A second one is refused with the way to end the first; `rollback` of the alias is that way."""
     champion, candidate = tried
