@@ -9,6 +9,7 @@ from typing import Any
 from bfs_serve.store import intake, rows, totals, upkeep, versions, work
 from bfs_serve.store.changes import Changes, Waiting
 from bfs_serve.store.database import Database
+from bfs_serve.store.following import Following
 from bfs_serve.store.intake import Accepted
 from bfs_serve.store.rates import Rates
 from bfs_serve.store.records import Claim, Depth, Event, Job, Limits, NewJob, Outcome, Page, Refusal, Wanted
@@ -30,6 +31,7 @@ class JobStore:
         self.rates = Rates(self._database, self.limits.rate)
         self._changes: Changes | None = None
         self._waiting: Waiting | None = None
+        self._following: Following | None = None
 
     def limit(self, limits: Limits) -> None:
         """Other limits, from now on."""
@@ -92,7 +94,7 @@ class JobStore:
                 yield event
                 if event.is_final:
                     return
-            await self.changes.wait(mark, _PATIENCE_S)
+            await self.following.more(job_id, last, mark, _PATIENCE_S)
 
     async def cancel(self, owner: str, job_id: str) -> bool:
         """Cancel a job that is not finished. Returns whether this did; one that is finished stays as it is."""
@@ -207,14 +209,22 @@ class JobStore:
             self._waiting = Waiting(self.changes, self._ended)
         return self._waiting
 
+    @property
+    def following(self) -> Following:
+        """Who follows jobs; made on the loop that first asks."""
+        if self._following is None:
+            self._following = Following(self.changes, lambda job_ids: self._read(upkeep.told, job_ids))
+        return self._following
+
     async def _ended(self, job_ids: Collection[str]) -> set[str]:
         """Those of some jobs that are not under way any more."""
         return set(job_ids) - await self._read(upkeep.under_way, job_ids)
 
     def close(self) -> None:
         """Let go of everything. Awaited operations end first."""
-        if self._waiting is not None:
-            self._waiting.close()
+        for shared in (self._waiting, self._following):
+            if shared is not None:
+                shared.close()
         if self._changes is not None:
             self._changes.close()
         self._database.close()

@@ -11,7 +11,8 @@ from bfs_serve.store.records import FAILED, QUEUED, RUNNING, Depth, Event, Page
 from bfs_serve.store.tables import counters, events, jobs, keys, leases, models, uses
 
 _PURGED_AT_ONCE = 500
-# Made once: it is asked whenever something has changed, and making it costs more than asking.
+# Made once: they are asked whenever something has changed, and making them costs more than asking.
+_TOLD = sa.select(jobs.c.id, jobs.c.num_events).where(jobs.c.id.in_(sa.bindparam("ids", expanding=True)))
 _UNDER_WAY = sa.select(jobs.c.id).where(jobs.c.id.in_(sa.bindparam("ids", expanding=True)), jobs.c.status.in_((QUEUED, RUNNING)))
 
 
@@ -41,6 +42,11 @@ def events_after(connection: Connection, owner: str, job_id: str, after: int, no
 def under_way(connection: Connection, job_ids: Collection[str], now: float) -> set[str]:
     """Those of some jobs that wait or run."""
     return set(connection.execute(_UNDER_WAY, {"ids": list(job_ids)}).scalars())
+
+
+def told(connection: Connection, job_ids: Collection[str], now: float) -> dict[str, int]:
+    """{job: how many events there are of it} of those jobs that there are."""
+    return {str(row.id): int(row.num_events) for row in connection.execute(_TOLD, {"ids": list(job_ids)})}
 
 
 def depth(connection: Connection, kinds: tuple[str, ...] | None, now: float) -> Depth:

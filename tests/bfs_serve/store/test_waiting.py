@@ -117,3 +117,47 @@ def test_who_waits_hears_that_the_store_is_away(tmp_path: Path, monkeypatch: pyt
 
 def _raising(*_: Any, **__: Any) -> set[str]:
     raise ConnectionError("the store is away")
+
+
+def test_one_look_is_for_all_who_follow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only those are woken of whose jobs more is told, each hears all of it in order, and a flood of followers costs one query a change."""
+    counted: Looks = []
+    asked, told = upkeep.events_after, upkeep.told
+
+    def asking(*args: Any, **kwargs: Any) -> Any:
+        counted.append(1)
+        return asked(*args, **kwargs)
+
+    looked: Looks = []
+
+    def looking(connection: Any, job_ids: Collection[str], now: float) -> dict[str, int]:
+        looked.append(len(job_ids))
+        return told(connection, job_ids, now)
+
+    monkeypatch.setattr(upkeep, "events_after", asking)
+    monkeypatch.setattr(upkeep, "told", looking)
+
+    async def story(here: JobStore, there: JobStore) -> None:
+        claims = await taken(there)
+        heard: dict[str, list[tuple[int, str]]] = {claim.id: [] for claim in claims}
+
+        async def follow(job_id: str) -> None:
+            async for event in here.events("ann", job_id):
+                heard[job_id].append((event.id, event.name))
+
+        following = [asyncio.create_task(follow(claim.id)) for claim in claims]
+        await until(lambda: all(len(events) == 2 for events in heard.values()))
+        await asyncio.sleep(0.3)  # all wait by now
+        counted.clear()
+        looked.clear()
+        first = claims[0]
+        assert await there.beat(first.id, first.attempt, PATIENCE_S, 1, 4)
+        await until(lambda: len(heard[first.id]) == 3)
+        assert len(counted) <= 3 and NUM_JOBS in looked, "others asked for events that there are not"
+        for claim in claims:
+            await there.finish(claim.id, claim.attempt, Outcome(True, {}))
+        await asyncio.wait_for(asyncio.gather(*following), 60)
+        assert heard[first.id] == [(1, "queued"), (2, "started"), (3, "progress"), (4, "succeeded")]
+        assert all(heard[claim.id][-1] == (3, "succeeded") for claim in claims[1:])
+
+    play(tmp_path, story)
