@@ -17,6 +17,7 @@ from bfs_serve.api.files import Files
 from bfs_serve.api.metrics import ServiceMetrics
 from bfs_serve.api.pictures import Pictures
 from bfs_serve.edge.admission import FOR_ALL, FOR_CALLER, HEADER
+from bfs_serve.edge.body import BufferBudget
 from bfs_serve.job.engine import ModelInfo
 from bfs_serve.job.orders import Drawn, LayerOrder, Order
 from bfs_serve.model.canary import chosen
@@ -32,6 +33,7 @@ from bfs_serve.telemetry import amounts, traces
 from bfs_serve.telemetry.amounts import Tally
 from bfs_serve.telemetry.logs import log
 
+MAX_UPLOADS_BYTES = 2**30  # of this process, on their way into the store
 _LISTED_S = 1.0
 _READY_S = 0.25
 _REMEDIES = {"reference": ": a bundle that carries a reference encoder"}
@@ -55,6 +57,7 @@ class Service:
         self.store, self.blobs, self.pictures, self.names = store, blobs, pictures, models
         self.tally = Tally()
         self.files = Files(blobs)
+        self.uploads = BufferBudget(MAX_UPLOADS_BYTES)
         self.metrics = ServiceMetrics()
         self._scale_to_zero = scale_to_zero
         self._published: dict[str, tuple[str, dict[str, Any]]] = {}

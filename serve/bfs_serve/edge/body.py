@@ -39,6 +39,9 @@ class BufferBudget:
             raise BodyRefused(Problem("busy", "Too many uploads are under way; try again in 2 s.", retry_after_s=2))
         self.held += num_bytes
 
+    def let_go(self, num_bytes: int) -> None:
+        self.held -= num_bytes
+
 
 async def read_body(headers: Headers, receive: Receive, limits: BodyLimits, budget: BufferBudget) -> bytes | None:
     """The whole body, or None when the request announces none. Raises `BodyRefused`."""
@@ -69,7 +72,7 @@ async def read_body(headers: Headers, receive: Receive, limits: BodyLimits, budg
             if not message.get("more_body", False):
                 return b"".join(chunks)
     finally:
-        budget.held -= size
+        budget.let_go(size)
 
 
 def replayed(body: bytes, receive: Receive) -> Receive:

@@ -128,6 +128,21 @@ def test_what_is_refused_leaves_nothing_behind(serve: Callable[..., TestClient],
     assert post(640, 1, "one") == 202 and blobs.names() == kept, "the same request is the same job"
 
 
+def test_uploads_in_memory_are_bounded_together(client: TestClient, make_png: MakePng) -> None:
+    """Until their pictures are stored; afterwards there is room again, whatever became of them."""
+    service: Service = client.app.state.service  # type: ignore[attr-defined]
+
+    def post(**fields: str) -> Response:
+        return client.post("/v1/layers", files={"background": make_png(64, 64)}, data=FIELDS | fields)
+
+    assert [post().status_code, post(box="9,9").status_code, service.uploads.held] == [202, 422, 0]
+    service.uploads.max_bytes = 5000
+    full = post()
+    assert full.status_code == 503 and full.json()["type"].endswith(":busy") and full.headers["retry-after"] == "2"
+    service.uploads.max_bytes = 50_000
+    assert post().status_code == 202 and service.uploads.held == 0
+
+
 def test_a_flood_of_probes_is_one_look(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who asks whether the service is ready needs no key: a hundred such requests cost the store no more than one."""
     service: Service = client.app.state.service  # type: ignore[attr-defined]

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
@@ -17,6 +17,7 @@ from bfs_serve.api.request.forms import Ordered
 from bfs_serve.api.request.negotiation import Format, choose_format, preferred_wait_s
 from bfs_serve.api.request.uploads import Form, Upload, read, request_body
 from bfs_serve.api.service import Origin, Service
+from bfs_serve.edge.body import BodyRefused
 from bfs_serve.problems import Problem, ProblemError
 from bfs_serve.store.records import Job
 from bfs_serve.telemetry.logs import log
@@ -52,7 +53,15 @@ def _endpoint(path: str, summary: str, form: Form[Any], to_order: ToOrder) -> No
         wait_s = preferred_wait_s(prefer or [], LONGEST_WAIT_S)
         _check_key(idempotency_key)
         origin = Origin(request.scope[REQUEST_ID], request.scope[TRACE])
-        submission = background.start(_submitted(service, caller, await read(request, form), to_order, idempotency_key, origin))
+        held = _hold(request, service)
+        try:
+            upload = await read(request, form)
+        except BaseException:
+            service.uploads.let_go(held)
+            raise
+        submission = background.start(_submitted(service, caller, upload, to_order, idempotency_key, origin))
+        del upload  # who waits for a result holds no pictures
+        submission.add_done_callback(lambda _: service.uploads.let_go(held))
         try:
             job, replayed = await asyncio.shield(submission)
             headers = {"Location": f"/v1/jobs/{job.id}"} | ({"Idempotent-Replayed": "true"} if replayed else {})
@@ -68,6 +77,17 @@ def _endpoint(path: str, summary: str, form: Form[Any], to_order: ToOrder) -> No
             response.headers.update(headers)
             return response
         return responses.of_view(job, 202, headers | _RETRY_AFTER)
+
+
+def _hold(request: Request, service: Service) -> int:
+    """Room for an upload until its pictures are stored: what many send at once must not be in memory at once. Raises `ProblemError`."""
+    announced = request.headers.get("content-length", "")
+    num_bytes = int(announced) if announced.isascii() and announced.isdigit() else 0
+    try:
+        service.uploads.reserve(num_bytes)
+    except BodyRefused as refused:
+        raise ProblemError(cast(Problem, refused.problem)) from None
+    return num_bytes
 
 
 async def _submitted(
