@@ -59,7 +59,7 @@ step() {
         ;;
     bundle)
         finished bundle || "$bin/python" jobs/pack_bundle.py --model "$home/stage2/model" --reference "$home/reference/bundle" \
-            --output "$home/bundle" --true-cfg-scale 2.5
+            --output "$home/bundle" --true-cfg-scale 1.5
         ;;
     measure)
         render held-out --scenes "$held_out" --split heldout --seed 11 --samples 48
