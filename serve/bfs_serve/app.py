@@ -17,6 +17,8 @@ SAMPLER = "sampler"
 INGRESS = "ingress"
 # Requests that wait or follow events occupy a slot of the ingress without doing anything there.
 _MANY = 2000
+# What an ingress asks for where jobs are not in a file: if it asked for nothing, a head without CPUs, which comes first, would take it.
+INGRESS_CPUS = 0.05
 _STORE_REMEDY = "give store=postgresql://user@host/database, which all of them reach"
 _BLOBS_REMEDY = "give blobs=s3://bucket/prefix, or a folder that all of them share"
 MAX_TTL_S = 30 * 86400.0
@@ -42,6 +44,7 @@ class AppArgs(BaseModel):
     gpus_per_replica: Annotated[float, Field(ge=0, le=64)] = 0.0
     batch: Annotated[int, Field(ge=1, le=64, description="jobs of equal settings drawn at once; for engines whose batches are exact")] = 1
     ingress_replicas: PositiveInt = 1
+    ingress_per_node: NonNegativeInt = Field(default=0, description="replicas of the ingress that one node takes at most; 0 any number")
     max_queued: PositiveInt = Field(default=64, description="jobs that may wait; the next one is refused with 503")
     owner_max_queued: PositiveInt = Field(default=32, description="jobs of one caller that may wait; the next one is refused with 429")
     rate: Annotated[str, Field(pattern=r"^$|^[1-9][0-9]{0,6}/(second|minute|hour|day)$")] = Field(
@@ -116,7 +119,10 @@ def build(args: AppArgs) -> "Application":
         health_check_period_s=5,
         max_constructor_retry_count=3,
     )
-    light: dict[str, Any] = {"max_ongoing_requests": _MANY, "max_queued_requests": _MANY, "ray_actor_options": {"num_cpus": 0, **here}}
+    light: dict[str, Any] = {"max_ongoing_requests": _MANY, "max_queued_requests": _MANY}
+    light["ray_actor_options"] = {"num_cpus": 0 if _is_file(args) else INGRESS_CPUS, **here}
+    if args.ingress_per_node:
+        light["max_replicas_per_node"] = args.ingress_per_node
     ingress = deployment(Ingress).options(name=INGRESS, num_replicas=args.ingress_replicas, user_config=changeable, **light)
     application: Application = ingress.bind(
         args.store, args.blobs, limits, args.models, args.require_guard, args.min_replicas == 0, sampler.bind(settings)
@@ -136,10 +142,11 @@ def place_of(args: AppArgs) -> dict[str, Any]:
     """What keeps replicas where the store is: on this machine when that is a file. Raises `BadInput` when others are there, too."""
     import ray
 
-    from bfs_serve.store.database import parse
-
     placed = args.placed()
-    is_file = parse(placed.store).get_backend_name() == "sqlite"
+    is_file = _is_file(placed)
+    if is_file and 0 < args.ingress_per_node < args.ingress_replicas:
+        rule = f"leaves no place for ingress_replicas={args.ingress_replicas}: the store is a file of one node"
+        raise BadInput("ingress_per_node", args.ingress_per_node, rule, _STORE_REMEDY)
     nodes = {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]} if ray.is_initialized() else set()  # by machine
     if len(nodes) > 1:
         if is_file:
@@ -147,6 +154,13 @@ def place_of(args: AppArgs) -> dict[str, Any]:
         if not args.blobs:
             raise BadInput("blobs", placed.blobs, f"is a folder of one machine, and the cluster has {len(nodes)}", _BLOBS_REMEDY)
     return {"resources": {f"node:{ray.util.get_node_ip_address()}": 0.001}} if is_file and nodes else {}
+
+
+def _is_file(args: AppArgs) -> bool:
+    """Whether jobs are in a file of one machine. `args` have their places."""
+    from bfs_serve.store.database import parse
+
+    return parse(args.store).get_backend_name() == "sqlite"
 
 
 def _autoscaling(args: AppArgs) -> dict[str, Any]:

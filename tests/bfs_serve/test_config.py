@@ -7,7 +7,7 @@ import yaml
 from pydantic import ValidationError
 
 from bfs_model.errors import BadInput
-from bfs_serve.app import AppArgs, build, check_batch
+from bfs_serve.app import INGRESS_CPUS, AppArgs, build, check_batch
 from bfs_serve.config import DEFAULTS, main, render
 
 # Raised while Ray's own modules are imported.
@@ -56,6 +56,18 @@ def test_the_application_is_a_graph_of_two(tmp_path: Path, monkeypatch: pytest.M
     assert sampler.ray_actor_options["num_gpus"] == 1
     (settings,) = sampler.init_args
     assert (settings.store, settings.blobs, settings.limits) == (store, blobs, limits)
+
+
+def test_an_ingress_needs_a_worker_where_nodes_share_the_store(tmp_path: Path) -> None:
+    """A head without CPUs, which is there first, would take one that asks for none; beside a file there is no other node."""
+    shared = {"store": "postgresql://bfs@db/serve", "blobs": "s3://bfs/serve", "ingress_replicas": 2}
+    ingress = build(AppArgs(**shared, ingress_per_node=1))._bound_deployment
+    assert (ingress.ray_actor_options, ingress._replica_config.max_replicas_per_node) == ({"num_cpus": INGRESS_CPUS}, 1)
+    assert build(AppArgs(**shared))._bound_deployment._replica_config.max_replicas_per_node is None
+    beside = {"store": str(tmp_path / "jobs.db"), "ingress_replicas": 2}
+    assert build(AppArgs(**beside))._bound_deployment.ray_actor_options == {"num_cpus": 0}
+    with pytest.raises(BadInput, match="ingress_per_node=1 leaves no place for ingress_replicas=2"):
+        build(AppArgs(**beside, ingress_per_node=1))
 
 
 def test_what_users_configure_reaches_a_replica_that_runs(tmp_path: Path) -> None:

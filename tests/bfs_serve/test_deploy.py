@@ -1,5 +1,7 @@
-"""`serve deploy` of the rendered config, and again with another `user_config`: it holds at once, and nothing that runs is replaced."""
+"""`serve deploy` of the rendered config. Another `user_config` replaces nothing that runs; a head alone takes nothing."""
 
+import contextlib
+import os
 import subprocess
 import sys
 import time
@@ -11,6 +13,7 @@ import httpx2
 import pytest
 import yaml
 from nodes import Nodes, free_port
+from postgres import database, postgres_server
 from storm_kills import INGRESS, SAMPLER, below
 from storm_service import NICENESS
 
@@ -41,6 +44,14 @@ def deploy(dashboard: str, file: Path, config: dict[str, Any]) -> None:
     file.write_text(yaml.safe_dump(config))
     serve = str(Path(sys.executable).with_name("serve"))
     subprocess.run([serve, "deploy", str(file), "-a", f"http://{dashboard}"], check=True, capture_output=True, text=True, timeout=120)
+
+
+def asked_for(dashboard: str) -> dict[str, int]:
+    """How many replicas of each deployment Serve wants and has begun to start, by the names of their processes."""
+    headers = {"Authorization": f"Bearer {os.environ['RAY_AUTH_TOKEN']}"}
+    told = httpx2.get(f"http://{dashboard}/api/serve/applications/", headers=headers, timeout=60, trust_env=False).json()
+    (application,) = told["applications"].values()
+    return {f"ServeReplica:bfs:{name}": len(deployment["replicas"]) for name, deployment in application["deployments"].items()}
 
 
 def test_user_config_changes_what_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_png: Callable[..., bytes]) -> None:
@@ -87,3 +98,32 @@ def test_user_config_changes_what_runs(tmp_path: Path, monkeypatch: pytest.Monke
             until(lambda: client.get(slow.headers["location"]).json()["status"] == "succeeded")
             assert [client.post("/v1/layers", files=files, data=FIELDS).status_code for _ in range(3)][-1] == 429
             assert replicas() == before and len(before) == 2
+
+
+def test_a_head_that_is_there_first_takes_no_ingress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_png: Callable[..., bytes]
+) -> None:
+    """As on Kubernetes, where workers come because something asks for them: with one for each replica, each gets one."""
+    for name, value in (PROXY | NICENESS).items():
+        monkeypatch.setenv(name, value)
+    settings = {"model": FIRST, "engine": "bfs_serve.model.fake:FakeEngine", "ingress_replicas": "2", "ingress_per_node": "1"}
+    with postgres_server(tmp_path / "postgres") as server, Nodes(tmp_path) as nodes:
+        config = yaml.safe_load(render(settings | {"store": database(server), "blobs": str(tmp_path / "blobs")}))
+        port = free_port()
+        config |= {"proxy_location": "HeadOnly", "http_options": config["http_options"] | {"host": "127.0.0.1", "port": port}}
+        head = nodes.head(dashboard=True)
+        deploy(nodes.dashboard, tmp_path / "serve.yaml", config)
+        until(lambda: asked_for(nodes.dashboard) == {INGRESS: 2, SAMPLER: 1})
+        workers = [nodes.add(num_cpus=2) for _ in range(2)]
+        until(lambda: all(len(list(below(worker.pid, INGRESS))) == 1 for worker in workers))
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as client:
+
+            def is_ready() -> bool:
+                with contextlib.suppress(httpx2.HTTPError):
+                    return client.get("/readyz").status_code == 200
+                return False
+
+            until(is_ready)
+            drawn = client.post("/v1/layers", files={"background": make_png()}, data=FIELDS, headers={"Prefer": "wait=60"})
+            assert drawn.status_code == 200, drawn.text
+        assert [process for name in (INGRESS, SAMPLER) for process in below(head.pid, name)] == []

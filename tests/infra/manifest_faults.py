@@ -12,6 +12,10 @@ def _service(documents: list[Document]) -> Document:
     return of_kind(documents, "RayService")[0]["spec"]
 
 
+def _served(documents: list[Document]) -> Document:
+    return _service(documents)["rayClusterConfig"]
+
+
 def _cluster(documents: list[Document]) -> Document:
     return of_kind(documents, "RayCluster")[0]["spec"]
 
@@ -96,6 +100,7 @@ def _kind(kind: str) -> Callable[[list[Document]], Any]:
     return lambda documents: of_kind(documents, kind)[0]
 
 
+_SHARED = "store: postgresql://bfs@postgres:5432/serve"
 FAULTS: list[tuple[str, str, Plant, str]] = [
     ("schema", "gpu", _put(_cluster, "enableInTreeAutoscalling", True), "enableInTreeAutoscalling"),
     ("schema", "gpu", _put(_workers, "minReplicas", "one"), "'one' is not of type 'integer'"),
@@ -166,6 +171,9 @@ FAULTS: list[tuple[str, str, Plant, str]] = [
     ("mlflow", "gpu", _server("mlflow.bfs:5000", "*"), "answers to *, which is no name of Service/mlflow"),
     ("mlflow", "gpu", _server("mlflow.bfs:5000,", ""), "does not answer to mlflow.bfs:5000"),
     ("mlflow", "gpu", _put(_told("MLFLOW_SERVER_ENABLE_JOB_EXECUTION"), "value", "true"), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false"),
+    ("placement", "gpu", _put(lambda d: _served(d)["headGroupSpec"]["rayStartParams"], "num-cpus", "1"), "ingress may stand on the head"),
+    ("placement", "gpu", _said("serveConfigV2", f"ingress_per_node: 1\n    {_SHARED}", "store: /data/jobs.db"), "the head, and is lost"),
+    ("placement", "laptop", lambda d: _served(d)["workerGroupSpecs"][0]["rayStartParams"].pop("num-cpus"), "sampler has no place"),
     ("disruption", "gpu/jobs", _put(_budget("ray-workers"), "minAvailable", 1), "a drain may take RayJob/stage1 gpu"),
     ("disruption", "gpu", _without("PodDisruptionBudget", "ray-head"), "head stands under no budget"),
     (

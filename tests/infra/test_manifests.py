@@ -19,6 +19,7 @@ from .manifest_faults import FAULTS, Plant
 from .manifest_mlflow import mlflow
 from .manifest_monitoring import monitoring, runbooks
 from .manifest_network import network
+from .manifest_placement import placement
 from .manifest_road import promotion, road, weights
 
 needs_kustomize = pytest.mark.skipif(tool("kubectl") is None, reason="kubectl, which has kustomize, is not there; `make tools` brings it")
@@ -63,6 +64,7 @@ RULES: dict[str, Callable[[list[Document]], Iterator[str]]] = {
     "privileges": rules.privileges,
     "commands": _commands,
     "network": network,
+    "placement": placement,
     "disruption": disruption,
     "mlflow": mlflow,
     "monitoring": monitoring,

@@ -16,6 +16,7 @@ from nodes import Nodes, until
 from PIL import Image
 from postgres import database, postgres_server
 from remembering import keeping, needs_machines
+from storm_kills import INGRESS, below
 from storm_service import NICENESS
 
 from bfs_serve.edge.signature import SECRET_VARIABLE
@@ -70,8 +71,8 @@ def _ask(machine: Machine, patience_s: float = _WITHIN_S) -> tuple[int, int]:
 def test_the_head_comes_back_and_a_machine_does_not(
     kept: str, three: list[Machine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the head knew is in Redis, or in RocksDB's files: while it is away the others go on answering, its successor finds them, and
-    when one of these loses its cable, the last one draws everything."""
+    """The head is there first, alone, and gets no ingress. What it knew is in Redis, or in RocksDB's files: while it is away the others go
+    on answering, its successor finds them, and when one of these loses its cable, the last one draws everything."""
     first, second = three[1:]
     with (
         postgres_server(tmp_path / "postgres", first.host) as server,
@@ -79,13 +80,14 @@ def test_the_head_comes_back_and_a_machine_does_not(
         Nodes(tmp_path, three) as cluster,
     ):
         head = cluster.head(0, True, *options)
-        cluster.add(num_cpus=3)
-        cluster.add(num_cpus=3)
         deploy = [sys.executable, str(Path(__file__).parents[1] / "support" / "deploy_fake.py")]
         places = database(server), str(tmp_path / "blobs")
         log = tmp_path / "deploy.log"
         deploying = cluster.start(log, [*three[0].prefix, *deploy, *places], RAY_ADDRESS=cluster.gcs)
+        until(lambda: b"asked" in log.read_bytes(), log, deploying, _WITHIN_S)
+        workers = [cluster.add(num_cpus=3) for _ in range(2)]
         until(lambda: b"deployed" in log.read_bytes(), log, deploying, _WITHIN_S)
+        assert [len(list(below(node.pid, INGRESS))) for node in (head, *workers)] == [0, 1, 1]
         for machine in (first, second):
             assert _ask(machine) == SIZE
 
