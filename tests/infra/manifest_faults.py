@@ -24,6 +24,10 @@ def _head(documents: list[Document]) -> Document:
     return _cluster(documents)["headGroupSpec"]["template"]["spec"]
 
 
+def _settings(documents: list[Document]) -> Document:
+    return _named("ConfigMap", "bfs-settings")(documents)["data"]
+
+
 def _mlflow(documents: list[Document]) -> Document:
     return _named("Deployment", "mlflow")(documents)["spec"]["template"]["spec"]["containers"][0]
 
@@ -108,7 +112,6 @@ FAULTS: list[tuple[str, str, Plant, str]] = [
     ("operator", "gpu", _put(lambda d: _kind("RayService")(d)["metadata"], "name", "b" * 48), "no name that the operator takes"),
     ("operator", "gpu", _put(lambda d: _service(d)["upgradeStrategy"], "type", "Recreate"), "upgradeStrategy.type=Recreate"),
     ("operator", "gpu", _put(_head, "restartPolicy", "Always"), "restarts its pods"),
-    ("operator", "gpu", _put(_head, "terminationGracePeriodSeconds", 30), "is killed before"),
     ("operator", "gpu", _put(_cluster, "authOptions", {"mode": "token"}), "a token that changes"),
     ("operator", "gpu", _put(_cluster, "rayVersion", "2.9.0"), "rayVersion is 2.9.0"),
     ("operator", "gpu", _put(lambda d: _kind("PodDisruptionBudget")(d)["spec"], "minAvailable", "50%"), "a whole minAvailable"),
@@ -171,6 +174,9 @@ FAULTS: list[tuple[str, str, Plant, str]] = [
     ("mlflow", "gpu", _server("mlflow.bfs:5000", "*"), "answers to *, which is no name of Service/mlflow"),
     ("mlflow", "gpu", _server("mlflow.bfs:5000,", ""), "does not answer to mlflow.bfs:5000"),
     ("mlflow", "gpu", _put(_told("MLFLOW_SERVER_ENABLE_JOB_EXECUTION"), "value", "true"), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false"),
+    ("grace", "gpu", _put(_head, "terminationGracePeriodSeconds", 900), "is killed after 900 s, before its drain of 930 s is over"),
+    ("grace", "gpu", _put(_settings, "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "900"), "drains for 900 s, and a request may take 900 s"),
+    ("grace", "gpu/jobs", lambda d: _settings(d).pop("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"), "drains for 30 s"),
     ("placement", "gpu", _put(lambda d: _served(d)["headGroupSpec"]["rayStartParams"], "num-cpus", "1"), "ingress may stand on the head"),
     ("placement", "gpu", _said("serveConfigV2", f"ingress_per_node: 1\n    {_SHARED}", "store: /data/jobs.db"), "the head, and is lost"),
     ("placement", "laptop", lambda d: _served(d)["workerGroupSpecs"][0]["rayStartParams"].pop("num-cpus"), "sampler has no place"),

@@ -16,6 +16,7 @@ from manifests import OVERLAYS, ROOT, Document, clusters, committed, of_kind, re
 
 from .manifest_disruption import disruption
 from .manifest_faults import FAULTS, Plant
+from .manifest_grace import grace
 from .manifest_mlflow import mlflow
 from .manifest_monitoring import monitoring, runbooks
 from .manifest_network import network
@@ -64,6 +65,7 @@ RULES: dict[str, Callable[[list[Document]], Iterator[str]]] = {
     "privileges": rules.privileges,
     "commands": _commands,
     "network": network,
+    "grace": grace,
     "placement": placement,
     "disruption": disruption,
     "mlflow": mlflow,
@@ -74,7 +76,7 @@ RULES: dict[str, Callable[[list[Document]], Iterator[str]]] = {
     "weights": weights,
 }
 # Jobs come into a namespace where the platform is: settings, claims, policies and budgets are its.
-BESIDE_THE_PLATFORM = ("references", "network", "disruption", "weights")
+BESIDE_THE_PLATFORM = ("references", "network", "grace", "disruption", "weights")
 
 
 def _sent(overlay: str, rule: str) -> list[Document]:

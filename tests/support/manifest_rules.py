@@ -12,7 +12,6 @@ from typing import Any
 import yaml
 from manifests import ROOT, Document, clusters, containers, of_kind, templates, title
 
-DRAIN_S, ANSWER_S = 30, 900  # how long Ray drains a node, and a request may take (bfs_serve.runtime.REQUEST_TIMEOUT_S)
 _LONGEST = {"RayCluster": 53, "RayJob": 47, "RayService": 47}
 _UPGRADES = {"RayCluster": ("Recreate", "None"), "RayService": ("NewCluster", "NewClusterWithIncrementalUpgrade", "None")}
 _MODES = ("K8sJobMode", "HTTPMode", "InteractiveMode", "SidecarMode")
@@ -84,8 +83,6 @@ def _cluster(place: str, cluster: Document) -> Iterator[str]:
             yield f"{place} {name} restarts its pods ({spec['restartPolicy']}), which autoscaler v2 does not allow"
         if not group.get("minReplicas", 0) <= group.get("replicas", 0) <= group.get("maxReplicas", 2**31):
             yield f"{place} {name} replicas are not between minReplicas and maxReplicas"
-        if spec.get("terminationGracePeriodSeconds", 30) < DRAIN_S + ANSWER_S:
-            yield f"{place} {name} is killed before the drain ({DRAIN_S} s) and the longest request ({ANSWER_S} s) are over"
 
 
 def serve(documents: list[Document]) -> Iterator[str]:
