@@ -100,7 +100,7 @@ def test_every_alert_is_seen_to_fire(repo_root: Path, tmp_path: Path) -> None:
         time.sleep(5)  # as long as any rule looks back
         assert prometheus.firing().keys() - absent == set(), "those may fire for a moment on a machine that is very busy"
         shown.show(in_trouble(time.time()))
-        prometheus.until(lambda: all_of(expected.keys() - absent))
+        prometheus.until(lambda: all_of(expected.keys() - absent | {"HeadLost"}))  # of one cluster, while the head of another shows
         shown.leave()
         prometheus.until(lambda: all_of(absent) and absent <= prometheus.firing().keys())
 

@@ -9,6 +9,7 @@ from typing import Self
 Series = Mapping[str, tuple[float, float]]
 """By name and labels: the value, and by how much it grows in a second."""
 
+_HEAD = 'ray_node_mem_total{ip="b",ray_io_cluster="b",RayNodeType="head"}'  # of one cluster of two; its workers stay when it is lost
 WELL: Series = {
     "bfs_workers": (2, 0),
     "bfs_jobs_queued": (1, 0),
@@ -33,6 +34,8 @@ WELL: Series = {
     'ray_node_disk_usage{ip="a"}': (50, 0),
     'ray_node_mem_available{ip="a"}': (50, 0),
     'ray_node_mem_total{ip="a"}': (100, 0),
+    _HEAD: (100, 0),
+    'ray_node_mem_total{ip="c",ray_io_cluster="b",RayNodeType="worker"}': (100, 0),
     'ray_resources{Name="GPU",State="USED"}': (8, 0),
     'ray_resources{Name="GPU",State="AVAILABLE"}': (0, 0),
     "autoscaler_pending_nodes": (0, 0),
@@ -42,7 +45,7 @@ WELL: Series = {
 def in_trouble(now_s: float) -> Series:
     """Whatever can go wrong while metrics are still shown, all at once, at a Unix time."""
     return {
-        **WELL,
+        **{name: shown for name, shown in WELL.items() if name != _HEAD},
         "bfs_workers": (0, 0),
         "bfs_jobs_queued": (7, 0),
         "bfs_queue_oldest_seconds": (900, 0),
