@@ -232,6 +232,7 @@ FAULTS: list[tuple[str, str, Plant, str]] = [
         _said("entrypoint", "rorem-held-out", "rorem", "build-validation"),
         "lacks --input s3://bfs/sources/rorem-held-out",
     ),
+    ("training", "laptop/jobs", _said("entrypoint", "--set num_workers=1", "", "shadow"), "RayJob/shadow trains on the head"),
     ("promotion", "gpu/jobs", _said("entrypoint", "--canary 0.1", "", "promote"), "promotes by --input: give --input and --canary"),
     (
         "promotion",

@@ -18,6 +18,7 @@ from bfs_platform.data.spec import DataSpec
 from bfs_platform.evaluate.spec import EvaluationSpec
 from bfs_platform.rehearse.road import Step, shadow_road
 from bfs_platform.rehearse.road import road as walk
+from bfs_platform.train.spec import TrainSpec
 
 Option = tuple[str, str]
 _PLACE = re.compile(r"(?:/data|s3:/)/[\w./-]*\w")
@@ -78,6 +79,18 @@ def _placed(value: str, outputs: dict[str, str]) -> str:
         return value
     name, _, rest = place.partition("/")
     return key + "/".join(filter(None, [outputs.get(name, ""), rest]))
+
+
+def training(documents: list[Document]) -> Iterator[str]:
+    """Trainings have workers: one that has none trains where the job's driver is, which is the head."""
+    for job in of_kind(documents, "RayJob"):
+        options = _options(job)
+        try:
+            spec: Any = resolve(dict(options).get("--recipe", ""), [value for name, value in options if name == "--set"], Spec)
+        except BadInput:  # another rule tells
+            continue
+        if isinstance(spec, TrainSpec) and spec.num_workers == 0:
+            yield f"{title(job)} trains on the head: num_workers=0"
 
 
 def promotion(documents: list[Document]) -> Iterator[str]:

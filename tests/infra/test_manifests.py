@@ -21,7 +21,7 @@ from .manifest_mlflow import mlflow
 from .manifest_monitoring import monitoring, runbooks
 from .manifest_network import network
 from .manifest_placement import placement
-from .manifest_road import promotion, road, weights
+from .manifest_road import promotion, road, training, weights
 
 needs_kustomize = pytest.mark.skipif(tool("kubectl") is None, reason="kubectl, which has kustomize, is not there; `make tools` brings it")
 # Raised while Ray's own modules are imported.
@@ -72,6 +72,7 @@ RULES: dict[str, Callable[[list[Document]], Iterator[str]]] = {
     "monitoring": monitoring,
     "runbooks": runbooks,
     "road": road,
+    "training": training,
     "promotion": promotion,
     "weights": weights,
 }
