@@ -4,13 +4,16 @@ from collections.abc import Iterator
 
 from manifests import Document, clusters, of_kind, title
 
+from .manifest_placement import workers_at_rest
+
 Pod = tuple[str, dict[str, str], int]
 
 
 def disruption(documents: list[Document]) -> Iterator[str]:
     """Each pod of Ray stands under one budget: heads and workers of jobs never go, a worker of the service does where another stays.
 
-    So no worker may stand idle in a cluster that outlives its jobs: a drain would wait for it for ever.
+    A service at rest has the workers that its ingress asks for: that number counts, not what it may grow to. And no worker may stand
+    idle in a cluster that outlives its jobs: a drain would wait for it for ever.
     """
     budgets = {title(budget): budget["spec"] for budget in of_kind(documents, "PodDisruptionBudget")}
     stand: dict[str, list[Pod]] = {name: [] for name in budgets}
@@ -21,12 +24,13 @@ def disruption(documents: list[Document]) -> Iterator[str]:
             stand[over[0]].append(pod)
         else:
             yield f"{place} stands under {' and '.join(over) or 'no budget'}: one is wanted, and of several none lets a pod go"
+    at_rest = sum(map(workers_at_rest, of_kind(documents, "RayService")))
     for name, pods in stand.items():
         stay, most = budgets[name].get("minAvailable", 0), sum(number for _, _, number in pods)
         for place, labels, _ in pods:
             if labels.get("ray.io/serve") == "true":
-                if not 0 < stay < most:
-                    yield f"{name} keeps {stay} of up to {most} workers of the service, which then waits for ever or goes as a whole"
+                if not 0 < stay < at_rest:
+                    yield f"{name} keeps {stay} of the {at_rest} workers at rest: the service goes, or a drain waits for ever"
             elif stay <= most:
                 yield f"{name} keeps {stay} of up to {most} pods: a drain may take {place}"
 

@@ -188,7 +188,9 @@ FAULTS: list[tuple[str, str, Plant, str]] = [
         lambda d: _budget("ray-workers")(d)["selector"].pop("matchExpressions"),
         "stands under PodDisruptionBudget/ray-service and PodDisruptionBudget/ray-workers",
     ),
-    ("disruption", "gpu", _put(_budget("ray-service"), "minAvailable", 1000), "waits for ever"),
+    ("disruption", "gpu", _put(_budget("ray-service"), "minAvailable", 2), "waits for ever"),
+    ("disruption", "production", _said("serveConfigV2", "ingress_per_node: 1", "ingress_per_node: 0"), "ray-service keeps 1 of the 1"),
+    ("disruption", "gpu", _said("serveConfigV2", "ingress_replicas: 2", "ingress_replicas: 1"), "keeps 1 of the 1 workers"),
     ("disruption", "gpu", _put(lambda d: _cluster(d)["workerGroupSpecs"][0], "minReplicas", 1), "an idle worker stays"),
     ("monitoring", "gpu", _put(_endpoint, "targetport", 1), "'targetport' was unexpected"),
     (
