@@ -65,8 +65,8 @@ tools: setup ## programs that check infra/, into build/tools; without them their
 	@[ -x build/tools/bin/pip ] || $(RUN) -m venv build/tools
 	@build/tools/bin/pip install --quiet --disable-pip-version-check -r infra/tools.txt
 
-audit: tools ## known weaknesses of the locked versions, by the list of osv.dev: needs the internet
-	build/tools/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip --vulnerability-service osv --progress-spinner off
+audit: tools ## known weaknesses of the locked versions, by the lists of osv.dev and npm: needs the internet
+	$(RUN) infra/security/audit.py $(ARGS)
 
 check: setup ## lint, format, types, floors
 	$(BIN)/ruff check .
