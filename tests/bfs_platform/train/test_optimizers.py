@@ -76,6 +76,19 @@ def test_prodigy_finds_the_same_rate_on_any_number_of_workers(
     assert float(_state(changing, 4)["shared"][0]) > 1e-6, "the rate never grew: it would prove nothing"
 
 
+@pytest.mark.distributed
+@pytest.mark.parametrize("stage", [0, 2, 3])
+def test_prodigy_finds_the_same_rate_beside_an_average(stage: int, ranks: Ranks, configured: Configured) -> None:
+    """And the same weights, bit by bit, whoever shards them."""
+    changes = (f"zero.stage={stage}", *OFTEN, *PRODIGY)
+    plain = configured("plain", "tabletop_stage1", *changes)
+    averaged = configured("averaged", "tabletop_stage1", *changes, "ema.half_life_samples=20")
+    for told in (plain, averaged):
+        ranks.run(told, 2)
+    kept = {name: value for name, value in _state(averaged, 4).items() if not name.startswith("ema/")}
+    assert difference(kept, _state(plain, 4)) == 0 and float(kept["shared"][0]) > 1e-6
+
+
 def test_adamw_is_one_kernel_on_gpus() -> None:
     """Five steps, the last two from a state that was begun anew, come to what they come to without."""
     spec = resolve("tabletop_stage1", ["optimizer.kind=adamw", "guard.norm_factor=9", "guard.loss_factor=9"], TrainSpec)

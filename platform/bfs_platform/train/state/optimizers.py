@@ -23,11 +23,13 @@ class StateKeys:
     """What an optimizer keeps of a parameter, or of this rank's flat shard of all.
 
     `whole`: float32, a number for each weight: written by parameter, and split again for whatever shards a continued run has.
+    `start`: of these, the ones that begin as the weights themselves; the others begin as zero.
     `own`: codes and their scales, which belong to the blocks of one shard: they fit the same ranks and ZeRO stage only.
     `shared`: numbers of the whole run, entries of the parameter group.
     """
 
     whole: tuple[str, ...] = ()
+    start: tuple[str, ...] = ()
     own: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
 
@@ -36,7 +38,7 @@ STATE_KEYS = {
     "adamw": StateKeys(whole=("exp_avg", "exp_avg_sq")),
     "muon": StateKeys(whole=("exp_avg", "exp_avg_sq")),
     EIGHT_BITS: StateKeys(own=("state1", "state2", "absmax1", "absmax2")),
-    "prodigy": StateKeys(whole=("exp_avg", "exp_avg_sq", "s", "p0"), shared=("d", "d_max", "d_numerator", "k")),
+    "prodigy": StateKeys(whole=("exp_avg", "exp_avg_sq", "s", "p0"), start=("p0",), shared=("d", "d_max", "d_numerator", "k")),
 }
 
 
@@ -93,7 +95,7 @@ def restore_shared(engine: Any, values: Tensor) -> None:
 
 
 def begin(optimizer: Any, flat: Tensor, num_updates: Tensor) -> None:
-    """Give a flat shard the state that the optimizer itself would make at its first update, all zero, after `num_updates` of them."""
+    """Give a flat shard the state that the optimizer itself would make at its first update, after `num_updates` of them."""
     form: StateKeys = getattr(optimizer, "state_keys", STATE_KEYS["adamw"])
     if form.own:
         optimizer.init_state(optimizer.param_groups[0], flat, 0, 0)
@@ -101,7 +103,12 @@ def begin(optimizer: Any, flat: Tensor, num_updates: Tensor) -> None:
     else:
         place = flat.device if optimizer.defaults.get("fused") else "cpu"  # where torch itself would count
         count = {} if form.shared else {"step": num_updates.float().to(place)}
-        optimizer.state[flat] = {**count, **{key: torch.zeros_like(flat) for key in form.whole}}
+        optimizer.state[flat] = {**count, **{key: first(form, key, flat) for key in form.whole}}
+
+
+def first(form: StateKeys, key: str, weights: Tensor) -> Tensor:
+    """What an optimizer keeps of `weights` under `key` before its first update."""
+    return weights.detach().clone() if key in form.start else torch.zeros_like(weights)
 
 
 def _eight_bits(spec: OptimizerSpec) -> type[torch.optim.Optimizer]:

@@ -152,12 +152,15 @@ class _Parts:
 
 
 def _full(engine: Any, parameter: nn.Parameter, key: str) -> Tensor:
-    """The whole tensor of one parameter, on the CPU; zeros for moments before the first update."""
+    """The whole tensor of one parameter, on the CPU; before its first update, what the optimizer would begin with."""
     from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 
     if not _is_sharded(parameter):
         own = engine.optimizer.state.get(parameter, {})
-        full = parameter.data if key == MASTER else own.get(key, torch.zeros_like(parameter))
+        if key == MASTER:
+            full = parameter.data
+        else:
+            full = own[key] if key in own else optimizers.first(optimizers.state_keys(engine), key, parameter)
     elif key == MASTER:
         full = safe_get_full_fp32_param(parameter)
     else:

@@ -1,12 +1,13 @@
 """Prodigy finds a rate by itself, and does what its authors' library does."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from bfs_platform.train.state import prodigy
+from bfs_platform.train.state import ema, optimizers, prodigy, state
 from bfs_platform.train.state.prodigy import Prodigy
 
 
@@ -62,6 +63,30 @@ def test_it_finds_a_rate() -> None:
         w.grad = torch.zeros_like(w)
     fresh.step()
     assert fresh.param_groups[0]["k"] == 0 and all(torch.equal(a, b) for a, b in zip(before, weights, strict=True))
+
+
+def test_an_average_leaves_the_rate_alone() -> None:
+    """State that is made for it before the first update is what Prodigy itself would make: the same weights and d, bit by bit."""
+    (alone, target), (averaged, _) = _weights(), _weights()
+    plain, beside = Prodigy(alone), Prodigy(averaged)
+    beside.state_keys = optimizers.STATE_KEYS["prodigy"]  # type: ignore[attr-defined]
+    ema.begin(SimpleNamespace(optimizer=beside))
+    assert all(torch.equal(beside.state[w]["p0"], w) and torch.equal(beside.state[w][state.EMA], w) for w in averaged)
+    descended(plain, alone, target, 20)
+    descended(beside, averaged, target, 20)
+    assert beside.param_groups[0]["d"] == plain.param_groups[0]["d"] > 1.5e-6
+    assert all(torch.equal(a, b) for a, b in zip(alone, averaged, strict=True))
+
+
+def test_a_weight_without_a_gradient_starts_where_it_is() -> None:
+    """A checkpoint from before its first update says so, and no zeros."""
+    (weight, *_), _ = _weights()
+    optimizer = Prodigy([weight])
+    optimizer.state_keys = optimizers.STATE_KEYS["prodigy"]  # type: ignore[attr-defined]
+    module = nn.Module()
+    module.weight = weight
+    kept = state.snapshot(SimpleNamespace(optimizer=optimizer, module=module), 1)
+    assert torch.equal(kept["p0/weight"], weight.float()) and not kept["s/weight"].any()
 
 
 def test_chunks_of_a_sum_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
