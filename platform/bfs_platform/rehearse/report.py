@@ -8,7 +8,7 @@ from bfs_platform.train.network_spec import SharingSpec
 from bfs_platform.train.plan import geometry
 from bfs_platform.train.plan.cost import flops_per_sample, memory_per_worker
 from bfs_platform.train.plan.geometry import Geometry
-from bfs_platform.train.plan.machines import machine
+from bfs_platform.train.plan.machines import setting_of
 from bfs_platform.train.plan.plan import Plan, make_plan
 from bfs_platform.train.spec import TrainSpec
 
@@ -68,8 +68,8 @@ def planned(recipe: str) -> tuple[Plan, str]:
     """The plan of a full-size recipe on the machines that its name says, and which accelerator that is."""
     spec = get(recipe)
     assert isinstance(spec, TrainSpec)
-    found = machine("RTX4090" if "24gb" in recipe else "H100")
-    side = 1024 if recipe.endswith("_1024") else 512
+    at = setting_of(recipe, spec.num_workers)
+    side = at.side or 512
     of = geometry.flux(side, spec.network) if isinstance(spec.network, SharingSpec) else demand.demand(spec, demand.flux(side))
     single = spec.model_copy(update={"num_workers": 1, "min_workers": 0})
-    return make_plan(single, of, found, -(-spec.num_workers // 8), min(spec.num_workers, 8)), found.name
+    return make_plan(single, of, at.machine, at.nodes, at.gpus_per_node), at.machine.name

@@ -23,10 +23,14 @@ def _group() -> None:
 def plan(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A training recipe, or a resolved specification.")],
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value; repeatable.")] = None,
-    gpu: Annotated[str, typer.Option(help="H200, H100, A100, L40S or RTX4090.")] = "H200",
-    nodes: Annotated[int, typer.Option(min=1, help="Number of machines.")] = 1,
-    gpus_per_node: Annotated[int, typer.Option(min=1, help="Accelerators of each machine.")] = 8,
-    resolution: Annotated[int | None, typer.Option(help="Side of the training images in pixels; 512 for Flux.")] = None,
+    gpu: Annotated[
+        str | None, typer.Option(help="H200, H100, A100, L40S or RTX4090; without it what the recipe's name says, else H200.")
+    ] = None,
+    nodes: Annotated[int | None, typer.Option(min=1, help="Number of machines; without it what the recipe's workers fill.")] = None,
+    gpus_per_node: Annotated[int | None, typer.Option(min=1, help="Accelerators of each machine; 8 at most, without it.")] = None,
+    resolution: Annotated[
+        int | None, typer.Option(help="Side of the training images in pixels; without it what the recipe's name says, else 512 for Flux.")
+    ] = None,
     base: Annotated[
         str | None, typer.Option(metavar="flux|tiny|DIR", help="The model that is trained on; tiny for recipes of the tabletop, else flux.")
     ] = None,
@@ -34,16 +38,24 @@ def plan(
     price: Annotated[float | None, typer.Option(min=0, help="Dollars per accelerator and hour.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print memory, seconds per step, days and cost of a run; exit with 2 when it cannot fit, and say what would."""
+    """Print memory, seconds per step, days and cost of a run; exit with 2 when it cannot fit, and say what would.
+
+    A recipe is planned on the machines and at the size of pictures that it is for, unless options say otherwise.
+    """
     from bfs_platform.config import resolve
-    from bfs_platform.train.plan.machines import machine
+    from bfs_platform.train.plan.machines import machine, setting_of
     from bfs_platform.train.plan.plan import make_plan
     from bfs_platform.train.spec import TrainSpec
 
-    spec = resolve(recipe, [*(overrides or []), "num_workers=1", "min_workers=0"], TrainSpec)
-    chosen = machine(gpu)
+    changes = overrides or []
+    spec = resolve(recipe, [*changes, "num_workers=1", "min_workers=0"], TrainSpec)
+    workers = _workers(recipe, changes)
+    meant = setting_of(spec.recipe_name, workers)
+    nodes = nodes or (-(-workers // gpus_per_node) if gpus_per_node else meant.nodes)
+    gpus_per_node = gpus_per_node or meant.gpus_per_node
+    chosen = machine(gpu) if gpu else meant.machine
     chosen = replace(chosen, tflops=tflops or chosen.tflops, price_per_hour=chosen.price_per_hour if price is None else price)
-    made = make_plan(spec, _asked_of(spec, base or _base_of(recipe), resolution), chosen, nodes, gpus_per_node)
+    made = make_plan(spec, _asked_of(spec, base or _base_of(spec.recipe_name), resolution or meant.side), chosen, nodes, gpus_per_node)
     facts = {"recipe": recipe, "gpu": chosen.name, "nodes": nodes, "gpus_per_node": gpus_per_node, "tflops_per_gpu": chosen.tflops}
     report({**facts, **made.to_json()}, as_json, _text(facts, made, spec))
 
@@ -73,6 +85,16 @@ def rehearse(
     facts = {"recipe": recipe, "side": side, "blocks": blocks, "tiny": tiny, "steps": seen, "plan": plan}
     (output / "report.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     report(facts, as_json, as_text(seen, plan))
+
+
+def _workers(recipe: str, changes: list[str]) -> int:
+    """Workers that a run would have. How a batch is split over them does not count: options may plan it on others."""
+    from bfs_platform.config import resolve
+    from bfs_platform.train.spec import TrainSpec
+
+    told = [change for change in changes if change.partition("=")[0] == "num_workers"]
+    text = told[-1].partition("=")[2] if told else ""
+    return max(1, int(text) if text.isdigit() else resolve(recipe, told, TrainSpec).num_workers)
 
 
 def _base_of(recipe: str) -> str:

@@ -25,6 +25,17 @@ class Machine:
     micro_overhead_s: float = 0.01
 
 
+@dataclass(frozen=True)
+class Setting:
+    """What a recipe is for: its accelerator, machines, and the side of its pictures in pixels, where its name says one."""
+
+    machine: Machine
+    nodes: int
+    gpus_per_node: int
+    side: int | None
+
+
+_PER_NODE = 8
 _GIB = 1024**3
 # `tflops`: NeMo AutoModel's LoRA fine-tuning sustains 402 to 423 on an H100 (its performance summary); an H200 has the same
 # tensor cores. The others by the ratio of their dense bfloat16 peaks (989, 312, 362, 165) to it.
@@ -46,3 +57,13 @@ def machine(name: str) -> Machine:
     if found is None:
         raise BadInput("gpu", name, "is not known here", nearest(name, MACHINES) + f"use one of {', '.join(MACHINES)}")
     return found
+
+
+def setting_of(recipe: str, num_workers: int) -> Setting:
+    """What the name of a recipe says, and its workers: as many machines of eight accelerators as hold these.
+
+    Recipes at full size are for 80 GB (an H100) unless their name says 24; others name no machine, and get an H200.
+    """
+    gpu = "RTX4090" if "_1x24gb" in recipe else "H100" if recipe.startswith("flux_") else "H200"
+    nodes = -(-max(num_workers, 1) // _PER_NODE)
+    return Setting(machine(gpu), nodes, -(-max(num_workers, 1) // nodes), 1024 if recipe.endswith("_1024") else None)

@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from bfs_model.latent.latents import image_ids
 from bfs_model.network.dual_branch import DualBranch
 from bfs_model.tiny.components import TINY, random_components
 from bfs_platform.cli.main import app
-from bfs_platform.config import resolve
+from bfs_platform.config import get, resolve
 from bfs_platform.train.network_spec import SharingSpec
 from bfs_platform.train.plan import cost, geometry
 from bfs_platform.train.plan.machines import MACHINES, machine
@@ -173,3 +175,38 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         refused = runner.invoke(app, ["train", "plan", *arguments])
         assert refused.exit_code == 2 and reason in refused.stderr and len(refused.stderr.strip().splitlines()) == 1
+
+
+GUIDE = (Path(__file__).parents[4] / "docs/training.md").read_text(encoding="utf-8")
+ROWS = re.findall(r"^\| `(\w+)` \| (\d+) × (\w+) \| (\d+) of (\d+) \| ([\d.]+) \| ([\d.]+) \|$", GUIDE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row[0] for row in ROWS])
+def test_the_command_says_what_the_table_says(row: tuple[str, ...]) -> None:
+    """With the name of a recipe alone: its machines, memory, seconds and days stand in docs/training.md."""
+    done = CliRunner().invoke(app, ["train", "plan", row[0], "--json"])
+    assert done.exit_code == 0, done.output
+    facts = json.loads(done.stdout)
+    held = [f"{value / 2**30:.0f}" for value in (facts["memory"]["total"], facts["memory_limit_bytes"])]
+    said = (row[0], str(facts["nodes"] * facts["gpus_per_node"]), facts["gpu"], *held, f"{facts['step_s']:.2f}", f"{facts['days']:.2f}")
+    assert said == row
+
+
+def test_options_say_otherwise() -> None:
+    """Each of them, and the others stay as the recipe has them; workers that are set are spread over as many machines as they fill."""
+    for arguments, expected in (
+        (["flux_stage1_1x24gb", "--gpu", "h200"], ("H200", 1, 1)),
+        (["flux_stage1_64x80gb", "--gpus-per-node", "4"], ("H100", 16, 4)),
+        (["flux_stage1_64x80gb", "--nodes", "2"], ("H100", 2, 8)),
+        (["flux_stage1", "--set", "num_workers=12", "--set", "batch_size=24"], ("H100", 2, 6)),
+        (["tabletop_stage1"], ("H200", 1, max(1, get("tabletop_stage1").num_workers))),
+    ):
+        facts = json.loads(CliRunner().invoke(app, ["train", "plan", *arguments, "--json"]).stdout)
+        assert (facts["gpu"], facts["nodes"], facts["gpus_per_node"]) == expected
+    small, large = (
+        json.loads(CliRunner().invoke(app, ["train", "plan", "flux_stage1_1024", *more, "--json"]).stdout)
+        for more in (["--resolution", "512"], [])
+    )
+    assert small["memory"]["activations"] < 0.5 * large["memory"]["activations"]
+    refused = CliRunner().invoke(app, ["train", "plan", "flux_stage1", "--set", "num_workers=many"])
+    assert refused.exit_code == 2 and "num_workers" in refused.stderr
