@@ -11,6 +11,7 @@ from typing import Any, cast
 from bfs_model import integrity
 from bfs_model.errors import BadInput
 from bfs_model.weight import bundle
+from bfs_platform.cluster.environment import joins_cluster
 from bfs_platform.config import dump
 from bfs_platform.console.screen import say
 from bfs_platform.data.shard.fetch import manifest_at
@@ -18,6 +19,7 @@ from bfs_platform.jobs import connect_ray
 from bfs_platform.tracking.left_behind import finish
 from bfs_platform.tracking.uri import bfs_home
 from bfs_platform.train.launch.following import following
+from bfs_platform.train.launch.room import check_room
 from bfs_platform.train.launch.worker import run_ranked, run_worker
 from bfs_platform.train.network_spec import Network, SharingSpec
 from bfs_platform.train.report.gates import VALIDATION
@@ -99,10 +101,12 @@ def _run(spec: TrainSpec, config: dict[str, Any], output: Path) -> str:
         _single_rank_group(spec.use_gpu)
         return str(run_worker(config))
     connect_ray()  # before the imports: Ray reads its environment while it is imported
+    import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
 
     from bfs_platform.train.launch.trainer import Group, Trainer
 
+    check_room(spec, [node["Resources"] for node in ray.nodes() if node["Alive"]], grows=joins_cluster())
     num_workers = (spec.min_workers, spec.num_workers) if 0 < spec.min_workers < spec.num_workers else spec.num_workers
     trainer: Any = Trainer(
         cast(Any, run_ranked),
