@@ -1,9 +1,10 @@
 """What an accelerator's quarter of an hour should show beside plain steps: kernels of attention, step caches, compiled blocks.
 
-A row that cannot run on a machine holds the reason instead of a figure, and the others go on.
+A row that cannot run on a machine, or in the time that is left, holds the reason instead of a figure, and the others go on.
 """
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +18,26 @@ CACHED_STEPS = 8
 CACHES = {"none": "none", "first_block": FirstBlock(), "taylorseer": TaylorSeer()}
 Arm = Callable[[], Any]
 Seconds = Callable[[Arm], float]
+
+
+class TimeIsOver(Exception):
+    """The program's limit came before a row."""
+
+
+class Clock:
+    """How long the program may go on, from when this is made."""
+
+    def __init__(self, limit_s: float) -> None:
+        self.limit_s, self._end = limit_s, time.monotonic() + limit_s
+
+    def is_over(self) -> bool:
+        """Whether nothing further should begin."""
+        return time.monotonic() >= self._end
+
+    def check(self) -> None:
+        """Raises `TimeIsOver` when it is."""
+        if self.is_over():
+            raise TimeIsOver(f"the {self.limit_s:g} s of --limit-s were over")
 
 
 class _Sampler(StepCaching):
@@ -68,11 +89,25 @@ def _step(dual: Any, given: dict[str, Any]) -> Arm:
     return step
 
 
+def guarded(names: Sequence[str], rows: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """These rows, or for each name why there is none."""
+    try:
+        return rows()
+    except Exception as error:
+        return dict.fromkeys(names, reason(error))
+
+
+def reason(error: Exception) -> str:
+    """Why there is no figure, in a line."""
+    text = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+    return f"not measured: {text}" if isinstance(error, TimeIsOver) else f"not here: {text}"
+
+
 def _with_backend(dual: Any, name: str, given: dict[str, Any], seconds: Seconds) -> float | str:
     try:
         dual.transformer.set_attention_backend(name)
     except Exception as error:  # diffusers and each library have errors of their own for what is not there
-        return _reason(error)
+        return reason(error)
     return _milliseconds(_step(dual, given), seconds)
 
 
@@ -80,8 +115,4 @@ def _milliseconds(arm: Arm, seconds: Seconds) -> float | str:
     try:
         return 1e3 * seconds(arm)
     except Exception as error:
-        return _reason(error)
-
-
-def _reason(error: Exception) -> str:
-    return f"not here: {str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__}"
+        return reason(error)

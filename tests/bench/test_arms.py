@@ -1,6 +1,8 @@
 """The arms of the benches compute the same thing, so that their times may be compared; the accelerator program runs."""
 
+import gc
 import json
+import weakref
 
 import accelerator
 import accelerator_rows
@@ -67,3 +69,74 @@ def test_the_accelerator_program_runs_on_this_machine(capsys, monkeypatch) -> No
     assert rows["dual_step_ms, kernel math"] > 0 and rows["ms_per_8_steps, cache taylorseer"] > 0
     assert all(value.startswith("not here: ") for value in rows.values() if isinstance(value, str))
     assert {"ratio", "tflops_per_s", "floor_ms", "times_floor", "peak_memory_bytes", "training_pairs_per_s"} <= set(figures)
+    assert figures["training_activations"] == "kept"
+
+
+SMALL_RUN = ("--geometry", "small", "--device", "cpu", "--dtype", "float32", "--rounds", "1")
+
+
+def test_training_recomputes_activations_from_1024_pixels_on(capsys, monkeypatch) -> None:
+    """All of them would not fit 80 GB: there each block runs once more in the backward pass."""
+    options = accelerator._parser().parse_args([])
+    assert [name for name, g in accelerator.GEOMETRIES.items() if accelerator.recomputes(g, options)] == ["flux-fill-1024"]
+    passes = {}
+    for limit in (accelerator.RECOMPUTED_FROM, SMALL.num_image_tokens):
+        ran, block = [], accelerator.dual_branch(SMALL).transformer.single_transformer_blocks[0]
+        forward = type(block).forward
+        with monkeypatch.context() as patch:
+            patch.setattr(type(block), "forward", lambda self, *a, _f=forward, _r=ran, **k: (_r.append(1), _f(self, *a, **k))[1])
+            patch.setattr(accelerator, "RECOMPUTED_FROM", limit)
+            accelerator.main([*SMALL_RUN, "--json"])
+        (figures,) = json.loads(capsys.readouterr().out)["figures"]
+        passes[figures["training_activations"]] = len(ran)
+    # Two steps of training: a warm-up and one that counts.
+    assert passes["recomputed"] == passes["kept"] + 2
+
+
+def test_a_row_that_fails_costs_no_other(capsys, monkeypatch) -> None:
+    """Where training does not fit, its rows say so; those before were printed by then, and those behind are measured."""
+    printed = []
+
+    def no_room(*_: object, **__: object) -> None:
+        printed.append(capsys.readouterr().out)
+        raise RuntimeError("CUDA out of memory.\nTried to allocate much")
+
+    monkeypatch.setattr(torch.optim, "AdamW", no_room)
+    monkeypatch.setattr(accelerator_rows, "compiled", lambda *_: {"dual_step_ms, compiled": 7.0})
+    accelerator.main([*SMALL_RUN, "--all"])
+    after = capsys.readouterr().out
+    assert "dual_step_ms" in printed[0] and "cache taylorseer" in printed[0] and "training" not in printed[0]
+    assert after.count("not here: CUDA out of memory.\n") == len(accelerator.TRAINING)
+    assert after.endswith(f"  {'dual_step_ms, compiled':<28} 7.000\n")
+
+
+def test_a_geometry_that_fails_costs_no_other(capsys, monkeypatch) -> None:
+    """Not even where its network cannot be made; and what an earlier one held was given back before, without the collector's own doing."""
+    alive, made = [], accelerator.dual_branch
+
+    def only_the_first(*arguments: object) -> object:
+        if alive:
+            assert alive[0]() is None
+            raise RuntimeError("CUDA out of memory.")
+        alive.append(weakref.ref((dual := made(*arguments)).transformer))
+        return dual
+
+    monkeypatch.setattr(accelerator, "dual_branch", only_the_first)
+    gc.disable()
+    try:
+        accelerator.main([*SMALL_RUN, "--geometry", "small", "--json"])
+    finally:
+        gc.enable()
+    first, second = json.loads(capsys.readouterr().out)["figures"]
+    assert first["training_pairs_per_s"] > 0 and set(second) == {"geometry", *accelerator.INFERENCE, *accelerator.TRAINING}
+    assert second["dual_step_ms"] == "not here: CUDA out of memory."
+
+
+def test_behind_the_limit_rows_are_named_and_not_measured(capsys, tmp_path) -> None:
+    """Every row that was asked for stands there, at once; of itself the program ends within ten minutes."""
+    assert accelerator._parser().parse_args([]).limit_s == 540
+    accelerator.main([*SMALL_RUN, "--all", "--json", "--profile", str(tmp_path), "--limit-s", "0"])
+    (figures,) = json.loads(capsys.readouterr().out)["figures"]
+    assert {*accelerator.INFERENCE, *accelerator.TRAINING, "profile", "dual_step_ms, compiled"} <= figures.keys()
+    measured = [value for value in figures.values() if not str(value).startswith(("not measured: the 0 s", "not here: "))]
+    assert measured == ["small"] and not any(tmp_path.iterdir())
