@@ -25,22 +25,24 @@ from bfs_platform.train.state import optimizers
 MARKER = ".bfs-rehearsal"
 HANDFUL = 6
 _BASE = "FLUX.1-Fill-wide"
-_KINDS = ("caption.kind=metadata", "matting.kind=closed_form", "models.batch_size=1", "models.flux_shadow_steps=1", "memory=none")
-_POOLS = ("encoders=1", "gpus_per_encoder=0", "models.flux_shadow.workers=1", "models.flux_shadow.gpus=0")
+_KINDS = ("caption.kind=metadata", "matting.kind=closed_form", "models.batch_size=1", "models.flux_shadow_steps=1")
+_SHARE = 0.4  # of a GPU, of the encoder and of the shadow network alike: both lie on one
+_WORKERS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
     """What is rehearsed: the recipe, the sides of its pictures, how many steps and workers, and the blocks of each kind.
 
-    `tiny`: tiny widths instead of the real ones, for a look at the road alone.
+    `workers`: of every training; `None` for two, or one where there is one GPU. `tiny`: tiny widths instead of the real ones, for a look
+    at the road alone.
     """
 
     recipe: str
     output: Path
     side: int = 128
     steps: int = 4
-    workers: int = 2
+    workers: int | None = None
     blocks: int = 1
     tiny: bool = False
 
@@ -50,7 +52,8 @@ class Rehearsal:
             raise BadInput("side", self.side, "is not a multiple of 16 from 64 on", "use 128")
         if self.steps < 2:
             raise BadInput("steps", self.steps, "leaves no step to be killed before", "use 2 or more")
-        steps = self.walk()  # says what is wrong before anything of an earlier rehearsal is removed
+        num_workers, steps = self.num_workers, self.walk()  # say what is wrong before anything of an earlier rehearsal is removed
+        say(f"Trainings of {num_workers} workers, on {_num_gpus() or 'no'} GPUs")
         self._clear()
         environment = self._environment()
         self._materials()
@@ -72,6 +75,14 @@ class Rehearsal:
             for name, kind in (("shadows", "desobav2"), ("records", "rorem"), ("held-out", "rorem"))
         )
         return [*shadow_road(self.recipe, base, shadows), *road(self.recipe, base, source, measured, held_out)]
+
+    @property
+    def num_workers(self) -> int:
+        """Workers of every training: each takes a GPU where there are any. Raises `BadInput` for more than these."""
+        gpus = _num_gpus()
+        if gpus and self.workers is not None and self.workers > gpus:
+            raise BadInput("workers", self.workers, f"is more than this machine has GPUs ({gpus})", f"use {gpus}")
+        return self.workers or (min(_WORKERS, gpus) if gpus else _WORKERS)
 
     def geometry(self) -> Geometry:
         """Sizes of the model that is trained in this rehearsal."""
@@ -131,16 +142,18 @@ class Rehearsal:
 
     def changes(self, step: Step) -> Sequence[str]:
         """What makes a step of the road small; everything else is as its recipe says."""
-        import torch
-
-        gpu = torch.cuda.is_available()
+        gpu = _num_gpus() > 0
         if step.job.startswith("build"):
             small = (f"buckets=[[{self.side},{self.side}]]", "records_per_shard=2", "checks.min_object_pixels=16", "max_reject_rate=0.5")
             # Pictures for the shadow network have no other background than the one that their recipe makes.
             background = () if step.output == "shadow-set" else ("background.kind=dataset",)
-            return (*small, *_KINDS, *background, *(f"execution.{pool}" for pool in _POOLS))
+            share = _SHARE if gpu else 0
+            pools = ("encoders=1", f"gpus_per_encoder={share}", "models.flux_shadow.workers=1", f"models.flux_shadow.gpus={share}")
+            memory = () if gpu and _has_bitsandbytes() else ("memory=none",)
+            return (*small, *_KINDS, *memory, *background, *(f"execution.{pool}" for pool in pools))
         if step.trains:
-            changes = [f"num_steps={self.steps}", f"batch_size={self.workers}", "micro_batch_size=1", f"num_workers={self.workers}"]
+            changes = [f"num_steps={self.steps}", f"batch_size={self.num_workers}", "micro_batch_size=1"]
+            changes += [f"num_workers={self.num_workers}"]
             changes += ["threads_per_worker=1", f"use_gpu={str(gpu).lower()}", "checkpoint.every_steps=1", "log_every_steps=1"]
             changes += ["optimizer.warmup_steps=0", "sample_every_steps=0", "validate_every_steps=0"]
             changes += {
@@ -180,6 +193,12 @@ def _without_bitsandbytes(recipe: str) -> list[str]:
     spec = get(recipe)
     assert isinstance(spec, TrainSpec)
     return ["memory=none", *(["optimizer.kind=adamw"] if spec.optimizer.kind == optimizers.EIGHT_BITS else [])]
+
+
+def _num_gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def _has_bitsandbytes() -> bool:

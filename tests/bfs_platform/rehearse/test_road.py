@@ -11,6 +11,7 @@ from PIL import Image
 
 from bfs_model.errors import BadInput
 from bfs_platform.config import apply, get, names
+from bfs_platform.data.execute.stream import check_gpus, sizes_of_pools
 from bfs_platform.data.model.base import named
 from bfs_platform.data.shard.file import LATENTS
 from bfs_platform.data.source.base import open_source
@@ -130,6 +131,41 @@ def test_a_rehearsal_leaves_no_step_out(tmp_path: Path, recipe: str) -> None:
             assert {*named(small)} <= {"flux_shadow"} and small.execution.models.flux_shadow.gpus == 0
         if isinstance(small, TrainSpec):
             assert (small.num_steps, small.num_workers) == (4, 2)
+
+
+@pytest.mark.parametrize("recipe", ["flux_stage1_1x24gb", "flux_stage2", "flux_stage2_1024"])
+@pytest.mark.parametrize("library", [False, True])
+def test_a_rehearsal_uses_the_gpu_that_is_there(recipe: str, library: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One worker on one GPU, on which encoder and shadow network of a build lie together; four bits where their library is, too."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("bfs_platform.rehearse.run._has_bitsandbytes", lambda: library)
+    rehearsal = Rehearsal(recipe, tmp_path)
+    for step in rehearsal.walk():
+        whole, small = get(step.recipe), apply(get(step.recipe), rehearsal.changes(step))
+        if isinstance(small, DataSpec):
+            shares = sizes_of_pools(small, small.encode.enabled, {"CPU": 4.0, "GPU": 1.0}, num_units=3)
+            assert set(shares.values()) <= {(1, 1)}
+            check_gpus(small, small.encode.enabled, [{"CPU": 4.0, "GPU": 1.0}], grows=False)
+            assert small.execution.gpus_per_encoder > 0 and small.execution.models.flux_shadow.gpus > 0
+            assert small.execution.gpus_per_encoder + small.execution.models.flux_shadow.gpus <= 1
+            assert small.memory == (whole.memory if library else "none")
+        if isinstance(small, TrainSpec):
+            assert small.use_gpu and small.num_workers == small.batch_size == 1
+
+
+def test_a_rehearsal_takes_as_many_workers_as_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two unless there are fewer; more are refused, since they would wait for ever. Without GPUs any number works on CPUs."""
+    assert Rehearsal("flux_stage2", tmp_path, workers=5).num_workers == 5
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    for gpus, workers in ((1, 1), (2, 2), (8, 2)):
+        monkeypatch.setattr("torch.cuda.device_count", lambda gpus=gpus: gpus)
+        assert Rehearsal("flux_stage2", tmp_path).num_workers == workers
+    assert Rehearsal("flux_stage2", tmp_path, workers=8).num_workers == 8
+    (tmp_path / MARKER).touch()
+    with pytest.raises(BadInput, match=r"workers=9 is more than this machine has GPUs \(8\); use 8"):
+        Rehearsal("flux_stage2", tmp_path, workers=9).run()
+    assert (tmp_path / MARKER).exists()
 
 
 def test_pictures_for_the_shadow_network_show_the_shadow_alone(tmp_path: Path) -> None:

@@ -65,7 +65,9 @@ def rehearse(
     output: Annotated[Path, typer.Option(metavar="DIR", help="Directory of everything that is made; an earlier rehearsal is replaced.")],
     side: Annotated[int, typer.Option(help="Side of the pictures in pixels.")] = 128,
     steps: Annotated[int, typer.Option(help="Steps of every training.")] = 4,
-    workers: Annotated[int, typer.Option(min=1, help="Workers of every training.")] = 2,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Workers of every training; without it 2, or 1 where there is one GPU.")
+    ] = None,
     blocks: Annotated[int, typer.Option(min=1, help="Blocks of each kind in the transformer, of 19 and 38.")] = 1,
     tiny: Annotated[bool, typer.Option("--tiny", help="Tiny widths instead of the real ones.")] = False,
     as_json: AsJson = False,
@@ -81,7 +83,7 @@ def rehearse(
         seen = rehearsal.run()
     except jobs.Failure as error:
         raise Failure(str(error)) from None
-    plan = compared(recipe, seen, rehearsal.geometry(), workers)
+    plan = compared(recipe, seen, rehearsal.geometry(), rehearsal.num_workers)
     facts = {"recipe": recipe, "side": side, "blocks": blocks, "tiny": tiny, "steps": seen, "plan": plan}
     (output / "report.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     report(facts, as_json, as_text(seen, plan))
