@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.progress import Task
     from rich.text import Text
 
+_MOMENT_S = 0.5  # what two workers report one right after the other is no rate
 FIRST_S, LONGEST_S = 5.0, 30.0  # between two lines: short at first, then half of what has passed
 
 
@@ -61,7 +62,7 @@ class Progress:
         return f"{self.done}/{self.total if self.total is not None else '?'} {self.unit}"
 
     def _rate(self) -> float | None:
-        if self._first is None or self._last_s <= self._first[0] or self.done <= self._first[1]:
+        if self._first is None or self._last_s - self._first[0] < _MOMENT_S or self.done <= self._first[1]:
             return None
         return (self.done - self._first[1]) / (self._last_s - self._first[0])
 

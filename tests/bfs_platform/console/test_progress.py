@@ -38,6 +38,19 @@ def test_what_was_there_before_is_no_work(clock: list[float]) -> None:
     assert shown.text() == "92/100 steps, 20 s each, 3 min left"
 
 
+def test_two_workers_at_once_are_no_rate(clock: list[float]) -> None:
+    """Each tells of a batch in the same moment; the next one says how fast they are."""
+    shown = Progress("evaluation", 200, "records")
+    clock[0] += 120
+    shown(13)
+    clock[0] += 0.001
+    shown(26)
+    assert shown.text() == "26/200 records, 2 min so far"
+    clock[0] += 40
+    shown(39)
+    assert shown.text() == "39/200 records, 0.65/s, 4 min left"
+
+
 def test_the_end(clock: list[float]) -> None:
     """When all is done there is no rate to tell, but something may still be written; then it is over."""
     shown = Progress("work", None, "steps")
