@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ import grpc
 import httpx2
 import namespaces
 import psutil
+import psycopg
 import pytest
 import training
 from drawn import write_rorem
@@ -29,7 +31,9 @@ from safetensors.torch import load_file, save_file
 from stack_shell import PATIENCE_S, Shell
 
 from bfs_model import integrity
+from bfs_model.errors import BadInput
 from bfs_model.weight import bundle
+from bfs_platform.stack import storage
 from bfs_platform.stack.marked import marked
 from bfs_platform.stack.state import Stack
 
@@ -87,6 +91,28 @@ def test_the_road_of_a_model_on_a_stack(shell: Shell, tmp_path: Path) -> None:
     _ends_without_a_trace(shell)
 
 
+def test_the_full_profile_draws_keeps_strangers_out_and_leaves_nothing(repo_root: Path) -> None:
+    """Jobs in PostgreSQL, pictures in the object store, each behind its own password; `down` leaves nothing of them either."""
+    try:
+        storage.check_installed()
+    except BadInput as absent:
+        pytest.skip(str(absent))
+    with tempfile.TemporaryDirectory(prefix="bfs-", dir="/tmp") as folder:
+        Path(folder).chmod(0o711)  # PostgreSQL runs as somebody else
+        shell = Shell(Path(folder), repo_root)
+        try:
+            rows = shell.up("--profile", "full")
+            assert {row["state"] for row in rows.values()} == {"up"} and {"postgres", "objects"} <= rows.keys()
+            assert shell.ask().json()["model"]["name"] == "tiny" and list(shell.folder.rglob("*.db")) == []
+            _strangers_are_kept_out(shell, shell.ports["postgres"], shell.ports["objects"])
+            with pytest.raises(psycopg.OperationalError, match="password"):
+                psycopg.connect(host="127.0.0.1", port=shell.ports["postgres"], user="bfs", dbname="serve", password="guessed")
+            assert httpx2.get(f"http://127.0.0.1:{shell.ports['objects']}/{storage.BUCKET}", trust_env=False).status_code == 403
+            _ends_without_a_trace(shell)
+        finally:
+            shell.run("bfs", "down", "--state", str(shell.folder), code=None)
+
+
 def _workers_come_and_go(shell: Shell) -> None:
     """Nodes of the same cluster: one that is killed is seen, and is there again after the next `up`; those too many end."""
     rows = shell.up("--workers", "2")
@@ -111,14 +137,14 @@ def _num_nodes(shell: Shell) -> int:
     return len(listed)
 
 
-def _strangers_are_kept_out(shell: Shell) -> None:
-    """Whatever listens does so on loopback, but for gRPC servers of Serve's replicas, which want the token."""
+def _strangers_are_kept_out(shell: Shell, *known: int) -> None:
+    """Whatever listens, the `known` ports too, does so on loopback, but for gRPC servers of Serve's replicas, which want the token."""
     stack = Stack.load(shell.folder)
     assert stack is not None
     ours = {process.pid for process in marked(stack.mark)}
     listening = [c for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.pid in ours]
     open_ones = [c for c in listening if not ipaddress.ip_address(c.laddr.ip.removeprefix("::ffff:")).is_loopback]
-    assert len(listening) > 8
+    assert len(listening) > 8 and {*known} <= {c.laddr.port for c in listening}
     for connection in open_ones:
         assert "ServeReplica" in " ".join(psutil.Process(connection.pid).cmdline()), connection
         with grpc.insecure_channel(f"127.0.0.1:{connection.laddr.port}") as channel, pytest.raises(grpc.RpcError) as refused:
