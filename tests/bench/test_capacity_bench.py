@@ -20,7 +20,7 @@ from shells import bare_shell
 
 from bfs_platform.capacity.queueing import Queue
 
-pytestmark = pytest.mark.bench
+pytestmark = [pytest.mark.bench, pytest.mark.soak]
 
 STEP_S, STEPS, SAMPLERS, REQUESTS = 0.5, 4, 2, 100
 FIELDS = {"box": "8,4,40,28", "prompt": "a ball", "seed": "7", "steps": str(STEPS)}

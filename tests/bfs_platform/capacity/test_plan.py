@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from bfs_model.errors import BadInput
 from bfs_platform.capacity.plan import changes, draw_seconds, make_plan
 from bfs_platform.cli.main import app
+from bfs_platform.data.plan.capacity import Hardware, Measured, plan
 from bfs_platform.train.plan.machines import machine
 
 RATE = ["capacity", "--requests-per-second", "200", "--p95", "8s", "--gpu", "H200"]
@@ -49,3 +50,20 @@ def test_a_rate_beyond_all_plans_is_told_as_such() -> None:
 def test_a_small_service_needs_nothing_special() -> None:
     """One sampler on one machine: a file will do."""
     assert changes(make_plan(0.1, 8.0, 2.0, 4.0, 0.1)) == []
+
+
+def test_a_billion_records_change_what_a_million_do_not() -> None:
+    """The disk that `bfs data plan` tells, a manifest that can be read, and that command for the rest."""
+    few, many = ([*RATE, "--draw-seconds", "3", "--json", "--records", count] for count in ("1M", "1B"))
+    small, large = (json.loads(CliRunner().invoke(app, command).stdout) for command in (few, many))
+    added = large["changes"][len(small["changes"]) :]
+    assert (small["records"], large["records"]) == (10**6, 10**9) and large["changes"][: len(small["changes"])] == small["changes"]
+    measured = Measured(320, 2, 1.0, 0.0, 1, 0.0, {"write": 1.0}, 0.0, 1e5, 0.0)
+    told = plan(measured, 10**9, Hardware())["temporary_bytes"]
+    assert added[0].startswith(f"{told / 1e9:,.0f} GB of disk where the build's job runs")
+    assert "15,625,000 shards of 64 records are 2.3 GB" in added[1] and added[1].endswith("records_per_shard=1000")
+    assert "bfs data plan" in added[2] and len(added) == 3
+    alone = json.loads(CliRunner().invoke(app, [*RATE, "--draw-seconds", "3", "--json"]).stdout)
+    assert "records" not in alone and alone["changes"] == small["changes"]
+    refused = CliRunner().invoke(app, [*RATE, "--records", "many"])
+    assert refused.exit_code == 2 and "is not a number of records" in refused.stderr

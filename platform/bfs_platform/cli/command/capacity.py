@@ -27,6 +27,7 @@ def capacity(
         float | None, typer.Option(min=0, max=5, help="Standard deviation of drawings by their mean; as measured, or 0.1.")
     ] = None,
     price: Annotated[float | None, typer.Option(min=0, help="Dollars per accelerator and hour.")] = None,
+    records: Annotated[str | None, typer.Option(metavar="N", help="Also what a training set of so many takes: 250k, 100M, 1B.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print samplers, queue, storage and cost for a rate and a time; exit with 2 when no number of samplers is enough.
@@ -35,6 +36,8 @@ def capacity(
     """
     from bfs_model.errors import BadInput
     from bfs_platform.capacity import plan
+    from bfs_platform.capacity import records as sets
+    from bfs_platform.data.plan.capacity import count_of
     from bfs_platform.train.plan.machines import machine
 
     chosen = machine(gpu)
@@ -51,8 +54,9 @@ def capacity(
     spread = next(known for known in (variation, seen, _VARIATION) if known is not None)
     cost = chosen.price_per_hour if price is None else price
     made = plan.make_plan(requests_per_second, _seconds(p95), draw_s, cost, spread)
-    notes = plan.changes(made)
-    facts = {"gpu": chosen.name, "draw_seconds": source, "variation": spread}
+    num_records = None if records is None else count_of(records)
+    notes = plan.changes(made) + sets.changes(num_records or 0)
+    facts = {"gpu": chosen.name, "draw_seconds": source, "variation": spread} | ({"records": num_records} if num_records else {})
     report({**facts, **made.to_json(), "changes": notes}, as_json, _text(facts, made, notes))
 
 

@@ -16,7 +16,7 @@ from bfs_platform.storage.manifests import read_manifest
 from bfs_platform.storage.path import Location
 
 # What the job keeps of every record in a temporary file: its row, and what became of it (measured: 113 bytes, with checksums 300).
-_LISTED_BYTES = 300
+LISTED_BYTES = 300
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
 _COUNT = re.compile(r"^(\d+(?:\.\d+)?)\s*([kmb]?)$", re.IGNORECASE)
 
@@ -107,7 +107,7 @@ def plan(measured: Measured, num_records: int, hardware: Hardware, hours: float 
         "core_hours": core_hours,
         "gpu_hours": gpu_hours,
         "storage_bytes": round(num_bytes),
-        "temporary_bytes": num_records * _LISTED_BYTES,
+        "temporary_bytes": num_records * LISTED_BYTES,
         "compute_cost": node_hours * hardware.node_hour_cost,
         "storage_cost_per_month": num_bytes / 1e9 * hardware.gb_month_cost,
         "slowest_stage": max(measured.stages, key=lambda name: measured.stages[name]),
