@@ -15,10 +15,11 @@ from bfs_platform.train.spec import TrainSpec
 _GIB = 1024**3
 
 
-def compared(recipe: str, seen: list[dict[str, Any]], rehearsed: Geometry, workers: int) -> dict[str, Any]:
+def compared(recipe: str, seen: list[dict[str, Any]], rehearsed: Geometry, workers: int, on_gpu: bool = False) -> dict[str, Any]:
     """The stage's row of a rehearsal beside the plan: measured and planned memory of its geometry, and the full recipe at both rates.
 
-    Memory of a process on a CPU holds the libraries and the text encoders too; on an accelerator it is what the plan counts.
+    Memory of a process on a CPU holds the libraries and the text encoders too; on an accelerator (`on_gpu`) it is what the plan counts, and
+    the full recipe's is told at the measured share of it as well.
     """
     spec = get(recipe)
     assert isinstance(spec, TrainSpec)
@@ -28,11 +29,14 @@ def compared(recipe: str, seen: list[dict[str, Any]], rehearsed: Geometry, worke
     flops = flops_per_sample(rehearsed).step(spec.gradient_checkpointing)
     tflops = flops / row["step_s"] / 1e12
     full, _ = planned(recipe)
+    ratio = row["memory_bytes"] / memory.total
     return {
         "measured_bytes": row["memory_bytes"],
         "planned_bytes": memory.total,
+        "measured_to_planned": ratio,
         "tflops_per_worker": tflops,
         "full_memory_bytes": full.memory.total,
+        "full_memory_bytes_at_this_ratio": full.memory.total * ratio if on_gpu else None,
         "full_memory_limit_bytes": full.memory_limit_bytes,
         "full_step_s": full.step_s,
         "full_days": full.days,
@@ -54,13 +58,16 @@ def as_text(seen: list[dict[str, Any]], plan: dict[str, Any]) -> str:
         lines.append(f"{row['title']:26} {'  '.join(parts)}")
     held, planned = plan["measured_bytes"] / _GIB, plan["planned_bytes"] / _GIB
     full, limit = plan["full_memory_bytes"] / _GIB, plan["full_memory_limit_bytes"] / _GIB
+    at_this_ratio = plan["full_memory_bytes_at_this_ratio"]
     lines += [
-        f"memory of a worker         {held:.1f} GiB held, {planned:.1f} GiB planned for the model",
+        f"memory of a worker         {held:.1f} GiB held, {planned:.1f} GiB planned for the model: {plan['measured_to_planned']:.2f} times",
         f"rate of a worker           {plan['tflops_per_worker']:.3f} TFLOP/s",
         f"the whole recipe           {full:.1f} of {limit:.1f} GiB per GPU, "
         f"{plan['full_step_s']:.2f} s a step as planned, {plan['full_days']:.2f} days",
         f"                           {plan['full_step_s_at_this_rate']:.0f} s a step at the rate of this machine",
     ]
+    if at_this_ratio is not None:
+        lines.append(f"                           {at_this_ratio / _GIB:.1f} GiB per GPU at the measured share of the plan")
     return "\n".join(lines)
 
 

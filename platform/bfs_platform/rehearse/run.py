@@ -53,7 +53,7 @@ class Rehearsal:
         if self.steps < 2:
             raise BadInput("steps", self.steps, "leaves no step to be killed before", "use 2 or more")
         num_workers, steps = self.num_workers, self.walk()  # say what is wrong before anything of an earlier rehearsal is removed
-        say(f"Trainings of {num_workers} workers, on {_num_gpus() or 'no'} GPUs")
+        say(f"Trainings of {num_workers} workers, on {num_gpus() or 'no'} GPUs")
         self._clear()
         environment = self._environment()
         self._materials()
@@ -79,7 +79,7 @@ class Rehearsal:
     @property
     def num_workers(self) -> int:
         """Workers of every training: each takes a GPU where there are any. Raises `BadInput` for more than these."""
-        gpus = _num_gpus()
+        gpus = num_gpus()
         if gpus and self.workers is not None and self.workers > gpus:
             raise BadInput("workers", self.workers, f"is more than this machine has GPUs ({gpus})", f"use {gpus}")
         return self.workers or (min(_WORKERS, gpus) if gpus else _WORKERS)
@@ -142,7 +142,7 @@ class Rehearsal:
 
     def changes(self, step: Step) -> Sequence[str]:
         """What makes a step of the road small; everything else is as its recipe says."""
-        gpu = _num_gpus() > 0
+        gpu = num_gpus() > 0
         if step.job.startswith("build"):
             small = (f"buckets=[[{self.side},{self.side}]]", "records_per_shard=2", "checks.min_object_pixels=16", "max_reject_rate=0.5")
             # Pictures for the shadow network have no other background than the one that their recipe makes.
@@ -195,7 +195,8 @@ def _without_bitsandbytes(recipe: str) -> list[str]:
     return ["memory=none", *(["optimizer.kind=adamw"] if spec.optimizer.kind == optimizers.EIGHT_BITS else [])]
 
 
-def _num_gpus() -> int:
+def num_gpus() -> int:
+    """Accelerators of this machine, which a rehearsal uses where there are any."""
     import torch
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0

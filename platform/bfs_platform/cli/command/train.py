@@ -76,14 +76,14 @@ def rehearse(
     require("bfs rehearse", "platform", "ray", "deepspeed", "mlflow")
     from bfs_platform import jobs
     from bfs_platform.rehearse.report import as_text, compared
-    from bfs_platform.rehearse.run import Rehearsal
+    from bfs_platform.rehearse.run import Rehearsal, num_gpus
 
     rehearsal = Rehearsal(recipe, output.absolute(), side, steps, workers, blocks, tiny)
     try:
         seen = rehearsal.run()
     except jobs.Failure as error:
         raise Failure(str(error)) from None
-    plan = compared(recipe, seen, rehearsal.geometry(), rehearsal.num_workers)
+    plan = compared(recipe, seen, rehearsal.geometry(), rehearsal.num_workers, on_gpu=num_gpus() > 0)
     facts = {"recipe": recipe, "side": side, "blocks": blocks, "tiny": tiny, "steps": seen, "plan": plan}
     (output / "report.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     report(facts, as_json, as_text(seen, plan))
