@@ -16,6 +16,7 @@ import pytest
 import torch
 import training
 from ranks import Ranks, WorkerFailed
+from safetensors.torch import load_file
 
 from bfs_platform.train.state import checkpoints
 
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.soak
 NUM_KILLS = int(os.environ.get("BFS_SOAK_KILLS", "20"))
 NUM_STEPS = 16
 SETTINGS = (f"num_steps={NUM_STEPS}", "num_workers=2", "checkpoint.every_steps=1", "checkpoint.keep=2")
+AVERAGED = ("ema.half_life_samples=20", "ema.ramp=0.3")  # what is exported is the average; the weights stay in the checkpoint
 # From here on a kill is worth something; before, a worker only loads.
 NOTE_THE_START = """
 from pathlib import Path
@@ -53,22 +55,23 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[int, Pa
 
 @pytest.mark.parametrize("recipe", ["tabletop_stage1", "tabletop_stage2"])
 def test_no_bit_differs_after_kills_at_random_moments(recipe: str, ranks: Ranks, inputs: Any, tmp_path: Path) -> None:
-    """Two workers, a checkpoint after every step, runs of ZeRO 1, 2 and 3 in turn; each kill comes at a random moment of a run.
+    """Neither of the averaged weights nor of all that the last checkpoint holds: two workers, a checkpoint after every step, runs of
+    ZeRO 1, 2 and 3 in turn; each kill comes at a random moment of a run.
 
     Stages sum the gradient over other shares, so each is held against an undisturbed run of its own.
     """
 
     @cache
     def undisturbed(stage: int) -> tuple[dict[str, torch.Tensor], float]:
-        told = training.config(tmp_path / f"whole{stage}", recipe, *inputs, (*SETTINGS, f"zero.stage={stage}"))
+        told = training.config(tmp_path / f"whole{stage}", recipe, *inputs, (*SETTINGS, *AVERAGED, f"zero.stage={stage}"))
         began = time.perf_counter()
-        return training.weights_of(ranks.run(told, 2)), time.perf_counter() - began
+        return _left_by(ranks.run(told, 2)), time.perf_counter() - began
 
     output = tmp_path / "torn"
     kills, during_checkpoints, runs, attempt = 0, 0, 0, 0
     while kills < NUM_KILLS:
         stage = 1 + runs % 3
-        told = training.config(output, recipe, *inputs, (*SETTINGS, f"zero.stage={stage}"))
+        told = training.config(output, recipe, *inputs, (*SETTINGS, *AVERAGED, f"zero.stage={stage}"))
         whole, length_s = undisturbed(stage)
         rng = np.random.default_rng([7, attempt])
         attempt += 1
@@ -81,13 +84,23 @@ def test_no_bit_differs_after_kills_at_random_moments(recipe: str, ranks: Ranks,
             during_checkpoints += any((output / "checkpoints").glob(".step-*.partial"))
             continue
         runs += 1
-        assert training.difference(training.weights_of(ranks.wait(group)), whole) == 0
+        assert training.difference(_left_by(ranks.wait(group)), whole) == 0
         output = tmp_path / f"torn{runs}"
     stage = 1 + runs % 3
-    told = training.config(output, recipe, *inputs, (*SETTINGS, f"zero.stage={stage}"))
-    assert training.difference(training.weights_of(ranks.run(told, 2)), undisturbed(stage)[0]) == 0
+    told = training.config(output, recipe, *inputs, (*SETTINGS, *AVERAGED, f"zero.stage={stage}"))
+    assert training.difference(_left_by(ranks.run(told, 2)), undisturbed(stage)[0]) == 0
     assert checkpoints.committed(output)[0] == checkpoints.path_of(output, NUM_STEPS)
     print(f"\n{recipe}: {kills} kills in {runs + 1} runs, {during_checkpoints} of them during a checkpoint, 0 differing bits")
+
+
+def _left_by(manifest: Path) -> dict[str, torch.Tensor]:
+    """What a run exported, its average, beside weights, moments and average in its last checkpoint."""
+    folder = checkpoints.path_of(manifest.parent.parent, NUM_STEPS)
+    state = {name: value for file in folder.glob("state-*.safetensors") for name, value in load_file(file).items()}
+    exported = training.weights_of(manifest)
+    masters = {name.partition("sharing.")[2]: value for name, value in state.items() if name.startswith("master/")}
+    assert training.difference(exported, masters) > 1e-6, "an average that is the weights would prove nothing"
+    return exported | state
 
 
 def _wait_for_start(ranks: Ranks, group: Any) -> None:
