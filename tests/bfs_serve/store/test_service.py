@@ -46,6 +46,22 @@ def test_rates_are_counted_together(url: str) -> None:
     play(url, story, Limits(rate="3/minute"))
 
 
+def test_a_note_beside_what_is_published(url: str) -> None:
+    """It changes nothing else, whoever publishes meanwhile, and needs nothing to be published yet."""
+
+    async def story(first: JobStore, second: JobStore, clock: Clock) -> None:
+        await first.note("tiny", "tried", {"v1": 1}, {"history": {}})
+        assert await second.published() == {"tiny": ("", {"history": {}, "tried": {"v1": 1}})}
+        await second.publish("tiny", "v1", {"info": 1})
+        notes = [store.note("tiny", f"note{n}", n, {}) for n, store in enumerate([first, second] * 4)]
+        await asyncio.gather(*notes)
+        assert await first.published() == {"tiny": ("v1", {"info": 1} | {f"note{n}": n for n in range(8)})}
+        await first.note("tiny", "note0", None, {})
+        assert "note0" not in (await second.published())["tiny"][1]
+
+    play(url, story)
+
+
 def test_published_models(url: str) -> None:
     """What one process publishes, all see; a later version takes its place."""
 
