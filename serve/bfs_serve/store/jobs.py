@@ -7,9 +7,8 @@ from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from typing import Any
 
 from bfs_serve.store import intake, rows, totals, upkeep, versions, work
-from bfs_serve.store.changes import Changes, Waiting
+from bfs_serve.store.changes import Changes, Following, Waiting
 from bfs_serve.store.database import Database
-from bfs_serve.store.following import Following
 from bfs_serve.store.intake import Accepted
 from bfs_serve.store.rates import Rates
 from bfs_serve.store.records import Claim, Depth, Event, Job, Limits, NewJob, Outcome, Page, Refusal, Wanted
