@@ -45,6 +45,9 @@ class AppArgs(BaseModel):
     batch: Annotated[int, Field(ge=1, le=64, description="jobs of equal settings drawn at once; for engines whose batches are exact")] = 1
     ingress_replicas: PositiveInt = 1
     ingress_per_node: NonNegativeInt = Field(default=0, description="replicas of the ingress that one node takes at most; 0 any number")
+    ingress_grace_s: PositiveFloat = Field(
+        default=20.0, description="a replica of the ingress that goes answers for so long what it has begun"
+    )
     max_queued: PositiveInt = Field(default=64, description="jobs that may wait; the next one is refused with 503")
     owner_max_queued: PositiveInt = Field(default=32, description="jobs of one caller that may wait; the next one is refused with 429")
     rate: Annotated[str, Field(pattern=r"^$|^[1-9][0-9]{0,6}/(second|minute|hour|day)$")] = Field(
@@ -121,6 +124,7 @@ def build(args: AppArgs) -> "Application":
     )
     light: dict[str, Any] = {"max_ongoing_requests": _MANY, "max_queued_requests": _MANY}
     light["ray_actor_options"] = {"num_cpus": 0 if _is_file(args) else INGRESS_CPUS, **here}
+    light["graceful_shutdown_timeout_s"] = args.ingress_grace_s
     if args.ingress_per_node:
         light["max_replicas_per_node"] = args.ingress_per_node
     ingress = deployment(Ingress).options(name=INGRESS, num_replicas=args.ingress_replicas, user_config=changeable, **light)

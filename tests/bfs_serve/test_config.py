@@ -64,6 +64,8 @@ def test_an_ingress_needs_a_worker_where_nodes_share_the_store(tmp_path: Path) -
     ingress = build(AppArgs(**shared, ingress_per_node=1))._bound_deployment
     assert (ingress.ray_actor_options, ingress._replica_config.max_replicas_per_node) == ({"num_cpus": INGRESS_CPUS}, 1)
     assert build(AppArgs(**shared))._bound_deployment._replica_config.max_replicas_per_node is None
+    patient = build(AppArgs(**shared, ingress_grace_s=330))._bound_deployment
+    assert patient._deployment_config.graceful_shutdown_timeout_s == 330
     beside = {"store": str(tmp_path / "jobs.db"), "ingress_replicas": 2}
     assert build(AppArgs(**beside))._bound_deployment.ray_actor_options == {"num_cpus": 0}
     with pytest.raises(BadInput, match="ingress_per_node=1 leaves no place for ingress_replicas=2"):

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator
 
-from manifests import Document, clusters, of_kind
+import yaml
+from manifests import Document, clusters, of_kind, title
 from ray._private import ray_constants
 
+from bfs_serve.api.endpoint.layers import LONGEST_WAIT_S
+from bfs_serve.app import AppArgs
 from bfs_serve.runtime import REQUEST_TIMEOUT_S
 
 DRAIN = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"  # how long Ray drains a node after SIGTERM before it kills what is left
@@ -24,6 +27,11 @@ def grace(documents: list[Document]) -> Iterator[str]:
                 yield f"{place} {name} drains for {drain_s:g} s, and a request may take {REQUEST_TIMEOUT_S:g} s"
             if killed_s <= drain_s:
                 yield f"{place} {name} is killed after {killed_s} s, before its drain of {drain_s:g} s is over"
+    for document in of_kind(documents, "RayService"):
+        (application,) = yaml.safe_load(document["spec"]["serveConfigV2"])["applications"]
+        grace_s = AppArgs.model_validate(application["args"]).ingress_grace_s
+        if grace_s <= LONGEST_WAIT_S:
+            yield f"{title(document)} ingress goes after {grace_s:g} s, and a request may be waited for {LONGEST_WAIT_S:g} s"
 
 
 def _told(container: Document, settings: dict[str, dict[str, str]]) -> dict[str, str]:
