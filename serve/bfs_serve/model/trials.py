@@ -112,7 +112,7 @@ class Trials:
         candidate = await asyncio.to_thread(self._source.find, name)
         if candidate is None:
             if name in self._loading and not self._is_loading(name):
-                await asyncio.wait({self._loading.pop(name)[1]})
+                _heard(self._loading.pop(name)[1])
             if trial and not trial["told"]:
                 await self._end(name, version, body, False, WITHDRAWN)
             return
@@ -136,6 +136,7 @@ class Trials:
             return
         version_now, body = (await self._store.published())[name]
         if version_now != version:  # the champion is another one since the loading began
+            _heard(loading)
             return
         body = untried(body)
         try:
@@ -189,3 +190,9 @@ class Trials:
         told = trial | {"told": True, "verdict": trial["verdict"] | {"good": said.startswith("promoted"), "reason": said}}
         await self._store.publish(name, version, body | {"canary": told})
         log.info("a trial is over", model=name, version=trial["version"][:12], verdict=said)
+
+
+def _heard(loading: "asyncio.Task[tuple[Engine, bytes]]") -> None:
+    """What a loading that nobody needs any more failed of is no news."""
+    if not loading.cancelled():
+        loading.exception()

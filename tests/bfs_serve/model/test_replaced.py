@@ -81,6 +81,16 @@ class OneCandidate:
         raise AssertionError(f"nothing was watched: {reason}")
 
 
+async def alone(first: Models, second: Models, store: JobStore, engine: type[Counting], tmp_path: Path) -> tuple[Models, OneCandidate]:
+    """One worker in the place of two, and where its candidates come from."""
+    for models in (first, second):
+        await models.close()
+    source = OneCandidate(first.names[0])
+    one = Models(first.names, engine, store, Blobs(str(tmp_path / "blobs")), "c", follow_s=0.05, candidates=source)
+    await one.start()
+    return one, source
+
+
 def test_a_rollback_waits_for_no_candidate(tmp_path: Path) -> None:
     """However long one takes to load: what was served before is served again at once, and the candidate is tried beside that."""
     begun, go_on = threading.Event(), threading.Event()
@@ -93,12 +103,7 @@ def test_a_rollback_waits_for_no_candidate(tmp_path: Path) -> None:
             super().__init__(name, pin)
 
     async def story(first: Models, second: Models, store: JobStore, file: Path) -> None:
-        for models in (first, second):
-            await models.close()
-        name = first.names[0]
-        source = OneCandidate(name)
-        models = Models([name], Large, store, Blobs(str(tmp_path / "blobs")), "c", follow_s=0.05, candidates=source)
-        await models.start()
+        models, source = await alone(first, second, store, Large, tmp_path)
         following = asyncio.create_task(models.run())
 
         async def until(version: str) -> dict[str, Any]:
@@ -130,12 +135,7 @@ def test_a_candidate_that_is_withdrawn_while_it_loads(tmp_path: Path) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     async def story(first: Models, second: Models, store: JobStore, file: Path) -> None:
-        for models in (first, second):
-            await models.close()
-        name = first.names[0]
-        source = OneCandidate(name)
-        models = Models([name], Counting, store, Blobs(str(tmp_path / "blobs")), "c", follow_s=0.05, candidates=source)
-        await models.start()
+        models, source = await alone(first, second, store, Counting, tmp_path)
         models._engine_cls = held_up(begun, go_on)
         source.uri = "large"
         following = asyncio.create_task(models.run())
